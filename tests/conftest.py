@@ -32,10 +32,3 @@ def two_replicas():
         ["CPU:0", "CPU:1"],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
-
-
-@pytest.fixture(autouse=True)
-def doctest_names(doctest_namespace):
-    import kmmft
-
-    doctest_namespace.update(kmmft=kmmft, keras=keras, np=np, tf=tf)

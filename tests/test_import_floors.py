@@ -1,0 +1,55 @@
+"""A file imports only from lower floors of the house, so that it can be read alone."""
+
+import ast
+import pathlib
+
+import pytest
+
+FLOORS = {
+    "data": 1,
+    "layers": 1,
+    "losses": 1,
+    "metrics": 1,
+    "encoders": 2,
+    "finetuning": 3,
+    "training": 3,
+    "models": 4,
+    "evaluation": 5,
+    "export": 5,
+}
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def rooms_imported(path: pathlib.Path) -> set[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("kmmft.")}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_imports_only_lower_floors(room):
+    for path in sorted((ROOT / "kmmft" / room).rglob("*.py")):
+        for other in rooms_imported(path) - {room}:
+            assert FLOORS[other] < FLOORS[room], f"{path.name} imports {other}"
+
+
+def test_tools_import_only_the_schema():
+    for path in (ROOT / "tfrecords_tools").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "kmmft"
+            ):
+                assert node.module in ("kmmft.data", "kmmft.data.schema"), path
+                if node.module == "kmmft.data":
+                    assert [alias.name for alias in node.names] == ["schema"], path
+
+
+def test_recipes_do_not_import_recipes():
+    for path in (ROOT / "recipes").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("recipes"), path
