@@ -10,6 +10,7 @@ from types import ModuleType
 _ROOMS = (
     "data",
     "layers",
+    "losses",
     "encoders",
     "training",
     "models",

@@ -1,0 +1,31 @@
+"""Builds data directories for training: sharded TFRecord files that TFDS opens.
+
+`python -m tfrecords_tools --help` shows the commands; the functions below are the
+same from Python.
+"""
+
+import importlib
+from typing import Any
+
+# Loaded on first use, so that `--help` is quick.
+_HOMES = {
+    "BuildResult": "write_records",
+    "DatasetWriter": "writer",
+    "build_easy_vqa": "easy_vqa",
+    "build_image_folder": "image_folder",
+    "build_manifest": "manifest",
+}
+
+__all__ = [
+    "BuildResult",
+    "DatasetWriter",
+    "build_easy_vqa",
+    "build_image_folder",
+    "build_manifest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

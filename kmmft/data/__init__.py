@@ -1,1 +1,34 @@
+"""Records, images and batches.
 
+Names load on first use: the tools that only need `kmmft.data.schema` do not wait for
+TensorFlow.
+"""
+
+import importlib
+
+_FILES = {
+    "augment": ["ImageAugmentation"],
+    "bad_records": ["BadRecord", "BadRecords"],
+    "batch_preview": ["preview"],
+    "data_errors": ["clear_data_errors"],
+    "dataset": ["build_dataset", "steps_per_epoch"],
+    "images": ["decode_image", "decode_images"],
+    "reading": ["RecordSource", "Split", "open_source", "parse_record", "read_records"],
+    "tfrecord_files": ["count_records", "find_corrupt_record"],
+    "vocabulary": ["Vocabulary"],
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+__all__ = ["schema", *_FILE_OF]
+
+
+def __getattr__(name: str) -> object:
+    if name == "schema" or name in _FILES:
+        return importlib.import_module(f"kmmft.data.{name}")
+    if name in _FILE_OF:
+        return getattr(importlib.import_module(f"kmmft.data.{_FILE_OF[name]}"), name)
+    raise AttributeError(f"module 'kmmft.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,1 +1,49 @@
+"""Layers that stand between encoders and a task's head.
 
+Which fusion? Begin with the first that fits.
+
+| your problem                                      | layer                           |
+|---------------------------------------------------|---------------------------------|
+| a baseline; little data; any number of modalities | `ConcatFusion`                  |
+| a modality's worth changes with the example       | `GatedFusion`                   |
+| the answer needs both at once (question + image)  | `BilinearFusion`                |
+| one modality asks, the other has many tokens      | `FiLMFusion`                    |
+| words must find regions, one way or both ways     | `CrossAttentionFusion`          |
+| several token sequences, much data                | `TransformerFusion`             |
+| the same, with long sequences (audio, video)      | `TransformerFusion`, bottleneck |
+| few features, and every product of them matters   | `TensorFusion`                  |
+
+`ConcatFusion`, `GatedFusion`, `BilinearFusion` and `TensorFusion` read `pooled`, the
+attention layers read `tokens`, and `FiLMFusion` reads one of each. All of them take
+`present`, for examples that lack a modality, and `modality_dropout_rate`, which makes
+a model ready for such examples; see `Fusion`.
+
+`Pooling` and `AttentionPooling` turn tokens into one vector. `ProjectionHead` takes a
+vector into the space in which a loss compares.
+"""
+
+from kmmft.layers.attention_pooling import AttentionPooling
+from kmmft.layers.bilinear_fusion import BilinearFusion
+from kmmft.layers.concat_fusion import ConcatFusion
+from kmmft.layers.cross_attention_fusion import CrossAttentionFusion
+from kmmft.layers.film_fusion import FiLMFusion
+from kmmft.layers.fusion import Fusion
+from kmmft.layers.gated_fusion import GatedFusion
+from kmmft.layers.pooling import Pooling
+from kmmft.layers.projection_head import ProjectionHead
+from kmmft.layers.tensor_fusion import TensorFusion
+from kmmft.layers.transformer_fusion import TransformerFusion
+
+__all__ = [
+    "AttentionPooling",
+    "BilinearFusion",
+    "ConcatFusion",
+    "CrossAttentionFusion",
+    "FiLMFusion",
+    "Fusion",
+    "GatedFusion",
+    "Pooling",
+    "ProjectionHead",
+    "TensorFusion",
+    "TransformerFusion",
+]

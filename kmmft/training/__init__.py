@@ -1,1 +1,20 @@
+"""Training runs: where they compute, what they keep and how they go on after a kill."""
 
+from kmmft.training.checkpoints import Checkpointer
+from kmmft.training.command_line import parse_config, run_recipe
+from kmmft.training.optimizers import adamw
+from kmmft.training.recipe_config import RecipeConfig
+from kmmft.training.resumable_fit import resumable_fit
+from kmmft.training.run_directory import RunDirectory
+from kmmft.training.strategies import make_strategy
+
+__all__ = [
+    "Checkpointer",
+    "RecipeConfig",
+    "RunDirectory",
+    "adamw",
+    "make_strategy",
+    "parse_config",
+    "resumable_fit",
+    "run_recipe",
+]

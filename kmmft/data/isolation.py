@@ -1,0 +1,133 @@
+"""Runs a function over records so that a record on which it fails spoils no other.
+
+A graph has no `try`. `tf.data` can drop the elements on which a map failed, but does
+not say which. So records go through in chunks, each with a small dataset of its own;
+only a chunk that comes out short has its failures looked up, in Python. A dataset for
+each record, or any further function call for each record, would cost far more.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+CHUNK_RECORDS = 16
+
+Process = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+Report = Callable[[bytes, str], None]
+
+
+def isolate_failures(
+    dataset: tf.data.Dataset,
+    process: Process,
+    report: Report,
+    *,
+    substitute: bool,
+    start_position: int = 0,
+    num_parallel_calls: int,
+) -> tf.data.Dataset:
+    """Maps `process` over records; those on which it fails are reported.
+
+    Args:
+        dataset: Of pairs (position in the stream, serialised record). Chunks begin
+            where it begins.
+        process: What to do with one pair. Must return a dict of fixed shapes.
+        report: Called in Python with each serialised record that failed, and why. If
+            it raises, the dataset does.
+        substitute: Whether a good record of the same chunk takes the place of a bad
+            one. It is then a fixed one, so that the order stays a pure function of
+            the positions. Otherwise, the bad record is left out.
+        start_position: What comes before it is left out, after processing.
+        num_parallel_calls: How many chunks are processed at a time.
+
+    Returns:
+        `tf.data.Dataset` of processed records, in order.
+    """
+    # Traced once, for the dataset and for the second look at what failed.
+    traced = tf.function(process, input_signature=dataset.element_spec)
+    _check_record(traced.get_concrete_function().structured_outputs)
+    find_failures = _failure_finder(traced, report)
+
+    def process_chunk(positions: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+        size = tf.size(records, out_type=tf.int64)
+        good = (
+            tf.data.Dataset.range(size)
+            .map(lambda index: traced(positions[index], records[index]))
+            .ignore_errors()
+        )
+
+        def after_failures(_: tf.Tensor) -> tf.data.Dataset:
+            failures = tf.py_function(find_failures, [positions, records], tf.int64)
+            repeats = tf.where(failures >= 0, -1 if substitute else 0, 0)
+            return good.repeat(tf.cast(tf.ensure_shape(repeats, ()), tf.int64))
+
+        # `take` asks for the second part only if the first one was short.
+        second = tf.data.Dataset.range(1).flat_map(after_failures)
+        left_out = tf.maximum(start_position - positions[0], 0)
+        return good.concatenate(second).take(size).skip(left_out)
+
+    return dataset.batch(CHUNK_RECORDS).interleave(
+        process_chunk,
+        # Each chunk is taken whole before the next one, so the order is kept.
+        cycle_length=num_parallel_calls,
+        block_length=CHUNK_RECORDS,
+        num_parallel_calls=num_parallel_calls,
+        deterministic=True,
+    )
+
+
+def _failure_finder(process: Process, report: Report) -> Callable:
+    """A Python function that runs a chunk again, and reports and counts failures."""
+
+    def find_failures(positions, records):
+        failures = 0
+        for position, record in zip(positions, records, strict=True):
+            reason = None
+            try:
+                process(position, record)
+            except Exception as error:  # Whatever failed in the graph.
+                reason = first_line(error)
+            if reason is not None:
+                failures += 1
+                report(record.numpy(), reason)
+        return failures
+
+    return find_failures
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error, without the names and places of graph nodes.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        One line.
+    """
+    text = getattr(error, "message", None) or str(error)
+    text = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", "", text)
+    for line in text.split("\n"):
+        noise = line.startswith((" ", "\t", "Graph execution error", "Detected at"))
+        if line.strip() and (not noise or line == text):
+            line = re.sub(r"^assertion failed: \[(.*?)\]", r"\1", line.strip())
+            return " ".join(line.split())
+    return type(error).__name__
+
+
+def _check_record(outputs: object) -> None:
+    """Checks that processed records can be batched."""
+    if not isinstance(outputs, Mapping):
+        raise ValueError(
+            "`preprocess` and `augment` must return a record, a dict of tensors. "
+            f"Received: {outputs}. Return a dict."
+        )
+    for name, feature in outputs.items():
+        for part in tf.nest.flatten(feature):
+            spec = tf.type_spec_from_value(part)
+            if not (isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()):
+                raise ValueError(
+                    "Every feature must have a fixed shape after `preprocess`, for "
+                    f"records to be batched. Received: {name!r} of shape "
+                    f"{getattr(spec, 'shape', spec)}. Decode, choose, pad or leave it "
+                    "out in `preprocess`."
+                )

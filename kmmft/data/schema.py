@@ -1,0 +1,110 @@
+"""What one record on disk is: the feature dictionaries of the data directories.
+
+TensorFlow Datasets is slow to import, so it is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+
+def image_text() -> tfds.features.FeaturesDict:
+    """An image with one or several captions.
+
+    Several captions of one image belong in one record, so that no batch takes one
+    of them for a negative of another.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id` (text), `image` (kept encoded on
+        disk) and `captions` (sequence of texts).
+
+    Example:
+        >>> sorted(kmmft.data.schema.image_text())
+        ['captions', 'id', 'image']
+    """
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    return tfds.features.FeaturesDict(
+        {
+            "id": text(),
+            "image": tfds.features.Image(),
+            "captions": tfds.features.Sequence(text()),
+        }
+    )
+
+
+def image_question_answer() -> tfds.features.FeaturesDict:
+    """A question about an image, with its answer.
+
+    `image_id` is shared by the questions about one image. `question_type` groups the
+    questions in reports and may be empty.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id`, `image` (kept encoded on disk),
+        `image_id`, `question`, `question_type` and `answer` (texts).
+
+    Example:
+        >>> sorted(kmmft.data.schema.image_question_answer())
+        ['answer', 'id', 'image', 'image_id', 'question', 'question_type']
+    """
+    import tensorflow_datasets as tfds
+
+    texts = ("id", "image_id", "question", "question_type", "answer")
+    return tfds.features.FeaturesDict(
+        {name: tfds.features.Text() for name in texts}
+        | {"image": tfds.features.Image()}
+    )
+
+
+def labelled(
+    image: bool = True,
+    text: bool = True,
+    class_names: Sequence[str] | None = None,
+) -> tfds.features.FeaturesDict:
+    """An image, a text, or both, with one class label.
+
+    Args:
+        image: Whether records have an `image` (kept encoded on disk).
+        text: Whether records have a `text`.
+        class_names: Names of the classes. The label of a class is its position.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id`, `label`, and `image` and/or `text`.
+
+    Raises:
+        ValueError: If there is neither image nor text, or if `class_names` is empty
+            or names a class twice.
+
+    Example:
+        >>> features = kmmft.data.schema.labelled(class_names=["cat", "dog"])
+        >>> features["label"].str2int("dog")
+        1
+    """
+    if not image and not text:
+        raise ValueError(
+            "A labelled record needs an image or a text. "
+            "Received: image=False, text=False. Set one of them to True."
+        )
+    names = list(class_names or [])
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "`class_names` must list each class once, and at least one. "
+            f"Received: class_names={class_names}. Pass the names of the classes in "
+            "the order of their labels."
+        )
+    import tensorflow_datasets as tfds
+
+    features = {
+        "id": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(names=names),
+    }
+    if image:
+        features["image"] = tfds.features.Image()
+    if text:
+        features["text"] = tfds.features.Text()
+    return tfds.features.FeaturesDict(features)

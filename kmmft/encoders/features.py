@@ -1,0 +1,79 @@
+"""Reads token sequences and pooled vectors out of backbones of every shape."""
+
+import keras
+from keras import ops
+
+from kmmft.encoders.families import ImageFamily, TextFamily
+
+
+def image_features(
+    backbone: keras.Model, family: ImageFamily, image: keras.KerasTensor
+) -> tuple[keras.KerasTensor | None, keras.KerasTensor | None]:
+    """Calls an image backbone.
+
+    Returns:
+        Tokens `(batch, num_tokens, dim)` and pooled vector `(batch, dim)`; `None`
+        where the backbone has no such thing.
+    """
+    inputs = backbone.input
+    if isinstance(inputs, dict):
+        image = {next(iter(inputs)): image}
+    outputs = _with_tokens(backbone, family)(image)
+    tokens, pooled = _tokens_and_pooled(backbone, outputs)
+    if tokens is not None and len(tokens.shape) == 4:
+        _, height, width, dim = tokens.shape
+        tokens = ops.reshape(tokens, (-1, height * width, dim))
+    return tokens, pooled
+
+
+def text_features(
+    backbone: keras.Model,
+    family: TextFamily,
+    token_ids: keras.KerasTensor,
+    padding_mask: keras.KerasTensor,
+    pad_token_id: int,
+) -> tuple[keras.KerasTensor | None, keras.KerasTensor | None]:
+    """Calls a text backbone.
+
+    Returns:
+        As `image_features`.
+    """
+    names = backbone.input.keys()
+    inputs = {"token_ids": token_ids}
+    if "padding_mask" in names:
+        inputs["padding_mask"] = family.mask(ops.cast(padding_mask, "int32"))
+    else:
+        # These backbones find the padding by its id, or do not mask at all.
+        pad_token_id = getattr(backbone, "pad_token_id", pad_token_id)
+        inputs["token_ids"] = ops.where(padding_mask, token_ids, pad_token_id)
+    if "segment_ids" in names:
+        inputs["segment_ids"] = ops.zeros_like(token_ids)
+    return _tokens_and_pooled(backbone, _with_tokens(backbone, family)(inputs))
+
+
+def _with_tokens(
+    backbone: keras.Model, family: ImageFamily | TextFamily
+) -> keras.Model:
+    """The backbone, or its twin that also returns the tokens before its pooler."""
+    if family.tokens_layer is None:
+        return backbone
+    return keras.Model(
+        backbone.input,
+        {
+            "sequence_output": getattr(backbone, family.tokens_layer).output,
+            "pooled_output": backbone.output,
+        },
+        name=f"{backbone.name}_with_tokens",
+    )
+
+
+def _tokens_and_pooled(backbone, outputs):
+    if isinstance(outputs, dict):
+        if "sequence_output" not in outputs:
+            # HGNetV2: one feature map for each stage, the deepest one is wanted.
+            last = max(outputs, key=backbone.stage_names.index)
+            outputs = {"sequence_output": outputs[last]}
+        return outputs["sequence_output"], outputs.get("pooled_output")
+    if len(outputs.shape) == 2:
+        return None, outputs
+    return outputs, None

@@ -1,0 +1,274 @@
+"""Any image backbone as an encoder with one contract."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from kmmft import data
+from kmmft.encoders import handles, presets
+from kmmft.encoders.families import image_family
+from kmmft.encoders.features import image_features
+from kmmft.encoders.pooling import pool
+from kmmft.encoders.saved_model import image_backbone
+
+
+@keras.saving.register_keras_serializable("kmmft")
+class ImageEncoder(keras.Model):
+    """Encodes images as one pooled vector and a sequence of tokens.
+
+    Takes pixels in [0, 255] and normalises them inside, so that an exported model
+    does too. Feature maps become tokens row by row; class, distillation and
+    register tokens are left out of `tokens`, so that each token is a place in the
+    image. All tokens are real: the mask is True everywhere.
+
+    Args:
+        backbone: A KerasHub image backbone, or a functional `keras.Model` whose
+            output is a feature map, a token sequence or a vector.
+        image_size: (height, width) or one int. Defaults to the backbone's own size,
+            or 224 where any size goes. Vision transformers take only the size that
+            they were built for.
+        pooling: `"cls"`, `"mean"`, `"max"`, `"pooler"` (the backbone's own pooled
+            output), or `None` for what the backbone's authors used.
+        mean: Mean to subtract, a float or one per channel, in units of [0, 255].
+            Defaults to the backbone family's.
+        std: Standard deviation to divide by, likewise.
+        resize_mode: How `preprocess` brings an image to `image_size`: see
+            `kmmft.data.decode_image`.
+        projection: Layer applied to the pooled vector, such as CLIP's projection
+            into the shared space.
+
+    Call arguments:
+        image: float tensor `(batch, height, width, 3)` in [0, 255].
+
+    Returns:
+        dict of `pooled` float `(batch, output_dim)`, `tokens` float
+        `(batch, num_tokens, dim)` and `mask` bool `(batch, num_tokens)`.
+
+    Raises:
+        ValueError: If `backbone` is no image encoder, or cannot take `image_size`.
+
+    Example:
+        >>> import keras_hub
+        >>> backbone = keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 8, 16)
+        >>> encoder = kmmft.encoders.ImageEncoder(backbone)
+        >>> outputs = encoder(np.full((2, 32, 32, 3), 255.0))
+        >>> outputs["pooled"].shape, outputs["tokens"].shape
+        (TensorShape([2, 8]), TensorShape([2, 4, 8]))
+
+    References:
+        - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), eq. 4
+          (the class token as pooled vector).
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        image_size: int | tuple[int, int] | None = None,
+        pooling: str | None = None,
+        mean: float | tuple[float, ...] | None = None,
+        std: float | tuple[float, ...] | None = None,
+        resize_mode: str = "crop",
+        projection: keras.layers.Layer | None = None,
+        name: str = "image_encoder",
+        **kwargs,
+    ):
+        family = image_family(backbone)
+        image_size = _resolve_image_size(backbone, image_size)
+        mean = family.normalisation[0] if mean is None else mean
+        std = family.normalisation[1] if std is None else std
+        # === Functional model ===
+        image = keras.Input((*image_size, 3), dtype="float32", name="image")
+        tokens, pooled = image_features(backbone, family, _normalise(image, mean, std))
+        pooling = pooling or ("pooler" if tokens is None else family.pooling)
+        prefix = family.prefix_tokens(backbone)
+        pooled = _pool_image(tokens, pooled, pooling, prefix)
+        tokens = ops.expand_dims(pooled, 1) if tokens is None else tokens[:, prefix:]
+        if projection is not None:
+            pooled = projection(pooled)
+        mask = ops.ones_like(tokens[..., 0], dtype="bool")
+        super().__init__(
+            inputs=image,
+            outputs={"pooled": pooled, "tokens": tokens, "mask": mask},
+            name=name,
+            **kwargs,
+        )
+        # === Config ===
+        self.backbone = backbone
+        self.image_size = image_size
+        self.pooling = pooling
+        self.mean = mean
+        self.std = std
+        self.resize_mode = resize_mode
+        self.projection = projection
+        self.output_dim = pooled.shape[-1]
+
+    @classmethod
+    def from_backbone(cls, backbone: keras.Model, **kwargs) -> "ImageEncoder":
+        """From a backbone, or from the image tower of a dual-tower backbone.
+
+        Args:
+            backbone: As in the constructor, or a KerasHub `CLIPBackbone`,
+                `SigLIPBackbone` or `MetaCLIP2Backbone`, whose image tower is taken.
+            **kwargs: Further arguments of `ImageEncoder`. The towers of CLIP and
+                MetaCLIP 2 come with their projection unless `projection` is given.
+        """
+        tower, projection = presets.image_tower(backbone)
+        return cls(tower, **{"projection": projection, **kwargs})
+
+    @classmethod
+    def from_preset(
+        cls,
+        handle: str,
+        image_size: int | tuple[int, int] | None = None,
+        load_weights: bool = True,
+        **kwargs,
+    ) -> "ImageEncoder":
+        """From a pretrained model's name or directory.
+
+        Args:
+            handle: A KerasHub preset name, `hf://...`, `kaggle://...`, a local
+                KerasHub preset or Hugging Face directory, or `"demo"`: an
+                EfficientNet-Lite0 trained on ImageNet, from a pip package. A
+                SavedModel directory goes to `from_saved_model`.
+            image_size: As in the constructor. Convolutional networks take any size.
+            load_weights: False gives the architecture with random weights.
+            **kwargs: Further arguments of `ImageEncoder`. `mean` and `std` default
+                to those of the preset.
+
+        Raises:
+            ValueError: If there is no such model, or it is no image encoder.
+
+        Example:
+            >>> encoder = kmmft.encoders.ImageEncoder.from_preset(
+            ...     "demo", image_size=32, load_weights=False)
+            >>> encoder.output_dim
+            1280
+        """
+        if handles.is_saved_model(handle):
+            return cls.from_saved_model(handle, image_size=image_size or 224, **kwargs)
+        backbone, normalisation = presets.load_image_backbone(
+            handle, image_size, load_weights
+        )
+        kwargs = {**normalisation, **kwargs}
+        return cls.from_backbone(backbone, image_size=image_size, **kwargs)
+
+    @classmethod
+    def from_saved_model(
+        cls,
+        handle: str,
+        image_size: int | tuple[int, int] = 224,
+        mean: float | tuple[float, ...] = 0.0,
+        std: float | tuple[float, ...] = 255.0,
+        output_key: str | None = None,
+        trainable: bool = True,
+        **kwargs,
+    ) -> "ImageEncoder":
+        """From a TensorFlow SavedModel, such as an image module of TF Hub.
+
+        Args:
+            handle: A SavedModel directory, a `https://tfhub.dev/...` address or
+                `kaggle://owner/model/framework/variation/version`.
+            image_size: Size of the images that the module takes.
+            mean: As in the constructor. TF Hub's image modules take pixels in
+                [0, 1], the default here; for [-1, 1] set mean and std to 127.5.
+            std: As in the constructor.
+            output_key: Key of the module's output, where it returns a dict.
+            trainable: Whether the module's weights are trained.
+            **kwargs: Further arguments of `ImageEncoder`.
+
+        Raises:
+            ValueError: If `handle` leads to no SavedModel.
+        """
+        backbone = image_backbone(handle, _pair(image_size), output_key, trainable)
+        return cls(backbone, image_size=image_size, mean=mean, std=std, **kwargs)
+
+    def preprocess(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Decodes and resizes images. Works in `tf.data` and in exported graphs.
+
+        Args:
+            encoded: string tensor of JPEG, PNG, GIF, BMP or WebP bytes, a scalar or
+                `(batch,)`.
+
+        Returns:
+            float32 tensor `(height, width, 3)`, or with a batch axis, in [0, 255].
+        """
+        encoded = tf.convert_to_tensor(encoded, tf.string)
+        if encoded.shape.rank == 0:
+            return data.decode_image(encoded, self.image_size, self.resize_mode)
+        return data.decode_images(encoded, self.image_size, self.resize_mode)
+
+    def get_config(self) -> dict:
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "image_size": self.image_size,
+            "pooling": self.pooling,
+            "mean": self.mean,
+            "std": self.std,
+            "resize_mode": self.resize_mode,
+            "projection": keras.saving.serialize_keras_object(self.projection),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        config = dict(config)
+        for key in ("backbone", "projection"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+
+def _pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(image_size, int):
+        return image_size, image_size
+    return tuple(image_size)
+
+
+def _resolve_image_size(
+    backbone: keras.Model, image_size: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    own = tuple(backbone.inputs[0].shape[1:3])
+    if image_size is None:
+        return tuple(size or 224 for size in own)
+    image_size = _pair(image_size)
+    if any(mine not in (None, new) for mine, new in zip(own, image_size, strict=True)):
+        raise ValueError(
+            f"`image_size` must be the backbone's {own}. Received: {image_size}. "
+            f"Build the backbone with the image shape {(*image_size, 3)}, or use "
+            f"`ImageEncoder.from_preset(..., image_size={image_size})`"
+        )
+    return image_size
+
+
+def _normalise(image, mean, std):
+    channels = 3
+    mean = list(mean) if isinstance(mean, list | tuple) else [mean] * channels
+    std = list(std) if isinstance(std, list | tuple) else [std] * channels
+    # float32 even under a half precision policy: pixels need their eight bits.
+    return keras.layers.Rescaling(
+        scale=[1.0 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",
+        name="normalisation",
+    )(image)
+
+
+def _pool_image(tokens, pooled, pooling, prefix):
+    if pooling == "pooler":
+        if pooled is None:
+            raise ValueError(
+                '`pooling="pooler"` needs a backbone with a pooled output. '
+                'Received: a backbone without one. Use "mean", "max" or "cls"'
+            )
+        return pooled
+    if tokens is None or (pooling == "cls" and not prefix):
+        raise ValueError(
+            f"`pooling={pooling!r}` needs a backbone with "
+            f"{'tokens' if tokens is None else 'a class token'}. Received: a backbone "
+            "without. Use pooling=None for the backbone's own"
+        )
+    if pooling != "cls":
+        tokens = tokens[:, prefix:]
+    return pool(tokens, ops.ones_like(tokens[..., 0], dtype="bool"), pooling)

@@ -1,0 +1,79 @@
+"""From strings to padded token ids, always through the tokenizer's TF path."""
+
+import keras
+import keras_hub
+import tensorflow as tf
+
+from kmmft.encoders.families import TextFamily
+
+
+class TextPreprocessor:
+    """Tokenises a batch of strings inside a TensorFlow graph.
+
+    KerasHub's tokenizers run Python when called eagerly and TensorFlow ops in a
+    graph, and the two disagree on some texts. Here the graph path is the only one,
+    so that training, evaluation and serving see the same ids.
+
+    It is a plain object, not a layer: the tokenizer's tables belong to the encoder.
+
+    Args:
+        tokenizer: A KerasHub tokenizer.
+        sequence_length: Length of the token ids; longer texts lose their end.
+        family: Which special tokens and cleaning the backbone expects.
+    """
+
+    def __init__(
+        self, tokenizer: keras.layers.Layer, sequence_length: int, family: TextFamily
+    ):
+        self.tokenizer = tokenizer
+        self.sequence_length = sequence_length
+        self.family = family
+        self._packer = None
+        self._tokenise = tf.function(
+            self._tokenise_batch, input_signature=[tf.TensorSpec([None], tf.string)]
+        )
+
+    def __call__(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        texts = tf.convert_to_tensor(texts, tf.string)
+        if texts.shape.rank != 1:
+            raise ValueError(
+                "`texts` must be a batch of strings, shape (batch,). "
+                f"Received: shape {texts.shape}. Batch before tokenising: "
+                "it is several times faster"
+            )
+        # Lookup tables made while a graph is traced would die with that graph.
+        with tf.init_scope():
+            self.tokenizer._maybe_initialized_tf()
+        token_ids, padding_mask = self._tokenise(texts)
+        return {"token_ids": token_ids, "padding_mask": padding_mask}
+
+    def _tokenise_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.family.clean is not None:
+            texts = self.family.clean(texts)
+        # Built here, because a loaded tokenizer learns its vocabulary late.
+        packer = keras_hub.layers.StartEndPacker(
+            self.sequence_length,
+            start_value=self._special("start_token_id") if self.family.start else None,
+            end_value=self._special("end_token_id"),
+            pad_value=self._special("pad_token_id") or 0,
+            return_padding_mask=True,
+        )
+        token_ids, padding_mask = packer(self._split(texts))
+        shape = [None, self.sequence_length]
+        token_ids = tf.ensure_shape(tf.cast(token_ids, tf.int32), shape)
+        return token_ids, tf.ensure_shape(padding_mask, shape)
+
+    def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        tokenizer = self.tokenizer
+        if not isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
+            return tokenizer(texts)
+        # An eagerly made SentencePiece processor lives in a cached kernel, which
+        # `tf.random.set_seed` throws away. One made in this graph lives with it.
+        eager = tokenizer._sentence_piece
+        tokenizer._set_proto_tf(tokenizer.proto)
+        tokens = tokenizer(texts)
+        tokenizer._sentence_piece = eager
+        return tokens
+
+    def _special(self, name: str) -> int | None:
+        return getattr(self.tokenizer, name, None)

@@ -1,0 +1,62 @@
+"""The report of a classifier's run."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kmmft.data import RecordSource
+from kmmft.evaluation.classification import confusion_matrix
+from kmmft.evaluation.predictions import Predictions, show_examples
+from kmmft.evaluation.report import write_report
+from kmmft.evaluation.report_parts import Confusion, Table
+from kmmft.training import RunDirectory
+
+
+def report_classifier(
+    run: RunDirectory,
+    predictions: Predictions,
+    *,
+    title: str,
+    source: RecordSource,
+    split: str,
+    class_names: Sequence[str],
+    text: str,
+    metrics: Mapping[str, Any],
+    tables: Sequence[Table] = (),
+    notes: str = "",
+) -> pathlib.Path:
+    """Writes a run's `report.html`: numbers, curves, confusion and mistakes.
+
+    Args:
+        run: The run's directory.
+        predictions: Answers to the test split.
+        title: Heading.
+        source: Where the test records are.
+        split: Name of the test split.
+        class_names: Names of the classes.
+        text: Feature of the records to show beside their pictures.
+        metrics: The run's metrics, flat.
+        tables: Result tables.
+        notes: A sentence or two on what was run.
+
+    Returns:
+        The path of the page.
+    """
+    rows = run.history()
+    names = dict.fromkeys(name for row in rows for name in row)
+    return write_report(
+        run.report,
+        title=title,
+        metrics=metrics,
+        history={name: [row.get(name) for row in rows] for name in names},
+        examples=show_examples(predictions, source, split, class_names, text),
+        confusion=Confusion(
+            confusion_matrix(
+                predictions.records["label"], predictions.classes, len(class_names)
+            ),
+            class_names,
+        ),
+        config=run.config,
+        tables=tables,
+        notes=notes,
+    )

@@ -1,0 +1,126 @@
+"""A classifier's answers to a whole split, with the records they belong to."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kmmft.data import RecordSource, parse_record, read_records
+from kmmft.evaluation.report_parts import Example
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Probabilities of a split's records, beside what the records say.
+
+    Attributes:
+        probabilities: float array `(records, classes)`.
+        records: Arrays `(records,)` by feature, such as `id`, `label`, `question`.
+    """
+
+    probabilities: np.ndarray
+    records: Mapping[str, np.ndarray]
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The likeliest class of each record, int array `(records,)`."""
+        return self.probabilities.argmax(axis=-1)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """Its probability, float array `(records,)`."""
+        return self.probabilities.max(axis=-1)
+
+    def text(self, feature: str) -> list[str]:
+        """A string feature of all records, decoded."""
+        return [value.decode(errors="replace") for value in self.records[feature]]
+
+
+def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions:
+    """Runs a classifier over batches that also hold the records' other features.
+
+    Args:
+        model: Classifier with a dict of inputs and logits as output.
+        dataset: Batches, dicts of the model's inputs and of features to keep: every
+            further tensor of shape `(batch,)`.
+
+    Returns:
+        `Predictions`.
+
+    Raises:
+        ValueError: If the dataset is empty.
+    """
+    logits, kept = [], []
+    for batch in dataset:
+        inputs = {name: batch[name] for name in model.input}
+        logits.append(model.predict_on_batch(inputs))
+        kept.append(
+            {
+                name: value.numpy()
+                for name, value in batch.items()
+                if name not in inputs and value.shape.rank == 1
+            }
+        )
+    if not logits:
+        raise ValueError(
+            "There must be records to answer. Received: an empty dataset. Choose "
+            "another split."
+        )
+    return Predictions(
+        keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits))),
+        {name: np.concatenate([part[name] for part in kept]) for name in kept[0]},
+    )
+
+
+def show_examples(
+    predictions: Predictions,
+    source: RecordSource,
+    split: str,
+    class_names: Sequence[str],
+    text: str,
+    max_examples: int = 48,
+) -> list[Example]:
+    """Chooses examples to look at: all mistakes first, then the least sure answers.
+
+    Args:
+        predictions: What `predict_records` returned, with `id` and `label`.
+        source: Where the records are; their pictures are read again.
+        split: Their split.
+        class_names: Names of the classes.
+        text: Feature to show beside the picture.
+        max_examples: Number of examples.
+
+    Returns:
+        Examples for `write_report`.
+    """
+    wrong = predictions.classes != predictions.records["label"]
+    # lexsort sorts by its last key first.
+    order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
+    ids = predictions.text("id")
+    images = _images(source, split, {ids[row] for row in order})
+    texts = predictions.text(text)
+    return [
+        Example(
+            image=images.get(ids[row]),
+            text=texts[row],
+            target=class_names[predictions.records["label"][row]],
+            prediction=class_names[predictions.classes[row]],
+            confidence=float(predictions.confidences[row]),
+            id=ids[row],
+        )
+        for row in order
+    ]
+
+
+def _images(source: RecordSource, split: str, ids: set[str]) -> dict[str, bytes]:
+    if "image" not in source.features:
+        return {}
+    found = {}
+    for serialized in read_records(source, split):
+        record = parse_record(serialized, source.features)
+        name = record["id"].numpy().decode(errors="replace")
+        if name in ids:
+            found[name] = record["image"].numpy()
+    return found

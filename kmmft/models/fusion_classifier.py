@@ -1,0 +1,358 @@
+"""Classification or regression from any set of encoded modalities."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kmmft.encoders import ImageEncoder
+from kmmft.losses import SparseTargets
+
+TASKS = ("single_label", "multi_label", "regression")
+
+
+@keras.saving.register_keras_serializable("kmmft")
+class FusionClassifier(keras.Model):
+    """Encodes each modality, fuses them and predicts classes or numbers.
+
+    The model is a functional Keras model whose output is `(batch, num_outputs)`
+    logits (numbers, for regression). Each encoder reads its inputs from the batch
+    under its own name: an image encoder called `image` reads `image`, a text encoder
+    called `text` reads `token_ids` and `padding_mask`, any other text encoder has its
+    name before them, as in `question_token_ids`. An encoder whose `trainable` is
+    False runs in inference mode.
+
+    Args:
+        encoders: Encoders by modality, in the order of the `Example` below. One or
+            more.
+        fusion: A fusion layer of `kmmft.layers`. May be `None` for one modality,
+            whose pooled vector is then used as it is.
+        class_names: Names of the classes, in the order of their ids. For regression
+            the names of the numbers.
+        task: `"single_label"` (one class an example), `"multi_label"` (any number)
+            or `"regression"`.
+        hidden_dims: Widths of the layers between fusion and output.
+        dropout_rate: Dropout before each of the head's dense layers.
+        missing_modalities: Whether examples may lack modalities. The batch then
+            also holds `<modality>_present`, bool `(batch,)`, for each.
+
+    Call arguments:
+        inputs: dict of tensors as above.
+
+    Returns:
+        float32 tensor `(batch, num_outputs)`.
+
+    Raises:
+        ValueError: If there is no encoder, `task` is unknown, there are several
+            encoders without a fusion layer, or `class_names` are too few or repeat.
+
+    Example:
+        >>> backbone = keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 8, 16)
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "?"]
+        >>> model = kmmft.models.FusionClassifier(
+        ...     encoders={
+        ...         "image": kmmft.encoders.ImageEncoder(backbone),
+        ...         "question": kmmft.encoders.TextEncoder(
+        ...             keras_hub.models.BertBackbone(7, 1, 2, 8, 16),
+        ...             keras_hub.models.BertTokenizer(words, lowercase=True),
+        ...             sequence_length=6,
+        ...         ),
+        ...     },
+        ...     fusion=kmmft.layers.ConcatFusion(hidden_dim=8),
+        ...     class_names=["no", "yes"],
+        ... )
+        >>> png = tf.io.encode_png(tf.zeros((40, 40, 3), tf.uint8)).numpy()
+        >>> answer = model.classify({"image": [png], "question": ["Red?"]})
+        >>> answer["probabilities"].shape
+        (1, 2)
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, keras.Model],
+        fusion: keras.layers.Layer | None,
+        class_names: Sequence[str],
+        task: str = "single_label",
+        hidden_dims: Sequence[int] = (),
+        dropout_rate: float = 0.0,
+        missing_modalities: bool = False,
+        name: str = "fusion_classifier",
+        **kwargs,
+    ):
+        _check(encoders, fusion, class_names, task, missing_modalities)
+        encoders = dict(encoders)
+        # === Functional model ===
+        inputs = {
+            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+            for modality, encoder in encoders.items()
+            for key, tensor in _input_names(modality, encoder).items()
+        }
+        features = {
+            modality: encoder(_select(inputs, modality, encoder))
+            for modality, encoder in encoders.items()
+        }
+        if missing_modalities:
+            present = {
+                modality: keras.Input((), dtype="bool", name=f"{modality}_present")
+                for modality in encoders
+            }
+            inputs |= {
+                f"{modality}_present": here for modality, here in present.items()
+            }
+            x = fusion(features, present=present)
+        elif fusion is not None:
+            x = fusion(features)
+        else:
+            (x,) = (feature["pooled"] for feature in features.values())
+        for index, width in enumerate(hidden_dims):
+            x = keras.layers.Dropout(dropout_rate, name=f"head_dropout_{index}")(x)
+            x = keras.layers.Dense(width, activation="gelu", name=f"head_{index}")(x)
+        x = keras.layers.Dropout(dropout_rate, name="output_dropout")(x)
+        logits = keras.layers.Dense(len(class_names), dtype="float32", name="logits")(x)
+        super().__init__(inputs=inputs, outputs=logits, name=name, **kwargs)
+        # === Config ===
+        self.encoders = encoders
+        self.fusion = fusion
+        self.class_names = list(class_names)
+        self.task = task
+        self.hidden_dims = tuple(hidden_dims)
+        self.dropout_rate = dropout_rate
+        self.missing_modalities = missing_modalities
+
+    def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
+        """As `keras.Model.compile`, with the task's own loss and metric by default.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: `"auto"` for `default_loss()`, or a Keras loss of logits.
+            metrics: `"auto"` for accuracy (mean absolute error for regression).
+            **kwargs: Further arguments of `keras.Model.compile`.
+        """
+        if isinstance(loss, str) and loss == "auto":
+            loss = self.default_loss()
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [
+                {
+                    "single_label": keras.metrics.SparseCategoricalAccuracy("accuracy"),
+                    "multi_label": keras.metrics.BinaryAccuracy(
+                        "accuracy", threshold=0.0
+                    ),
+                    "regression": keras.metrics.MeanAbsoluteError("mae"),
+                }[self.task]
+            ]
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def default_loss(
+        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0
+    ) -> keras.losses.Loss:
+        """The loss that belongs to the task; takes logits.
+
+        Args:
+            label_smoothing: Share of the target spread over all classes.
+            focal_gamma: Focusing parameter of the focal loss; 0 is cross-entropy.
+
+        Returns:
+            A Keras loss. Integer labels for `single_label`, `(batch, num_outputs)`
+            for the other tasks. Weights of classes go to `fit(class_weight=...)`.
+
+        Raises:
+            ValueError: If a regression is asked for smoothing or focusing.
+        """
+        losses = keras.losses
+        options = {"from_logits": True, "label_smoothing": label_smoothing}
+        if self.task == "regression":
+            if label_smoothing or focal_gamma:
+                raise ValueError(
+                    "A regression has no classes to smooth or focus on. Received: "
+                    f"label_smoothing={label_smoothing}, focal_gamma={focal_gamma}."
+                )
+            return losses.MeanSquaredError()
+        if self.task == "multi_label":
+            if focal_gamma:
+                return losses.BinaryFocalCrossentropy(gamma=focal_gamma, **options)
+            return losses.BinaryCrossentropy(**options)
+        if focal_gamma:
+            loss = losses.CategoricalFocalCrossentropy(
+                alpha=1.0, gamma=focal_gamma, **options
+            )
+        elif label_smoothing:
+            loss = losses.CategoricalCrossentropy(**options)
+        else:
+            return losses.SparseCategoricalCrossentropy(from_logits=True)
+        return SparseTargets(loss, num_classes=len(self.class_names))
+
+    def preprocess(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Turns a batch of raw bytes and strings into the model's inputs.
+
+        Pure TensorFlow: works in `tf.data` and in an exported graph.
+
+        Args:
+            raw: By modality, string tensor `(batch,)` of encoded images or texts.
+                Images that are decoded already pass as they are. With `missing_modalities`, may also hold `<modality>_present`; all
+                are taken to be present otherwise.
+
+        Returns:
+            dict of tensors, the inputs of the model.
+        """
+        _check_raw(raw, self.encoders)
+        inputs = {}
+        for modality, encoder in self.encoders.items():
+            prepared = raw[modality]
+            if prepared.dtype == tf.string:
+                prepared = encoder.preprocess(prepared)
+            inputs |= _named(modality, encoder, prepared)
+            if self.missing_modalities:
+                key = f"{modality}_present"
+                inputs[key] = raw.get(key, tf.ones(tf.shape(raw[modality])[:1], bool))
+        return inputs
+
+    def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers raw inputs: the function that an exported model runs.
+
+        Args:
+            **raw: As for `preprocess`.
+
+        Returns:
+            dict: `label` string `(batch,)`, the likeliest class (`single_label`
+            only), `probability` float32 `(batch,)` of it, and `probabilities` float32
+            `(batch, num_outputs)`. For regression: `values` `(batch, num_outputs)`.
+        """
+        logits = self(self.preprocess(raw), training=False)
+        if self.task == "regression":
+            return {"values": logits}
+        if self.task == "multi_label":
+            return {"probabilities": ops.sigmoid(logits)}
+        probabilities = ops.softmax(logits)
+        best = tf.argmax(probabilities, axis=-1)
+        return {
+            "label": tf.gather(tf.constant(self.class_names), best),
+            "probability": tf.reduce_max(probabilities, axis=-1),
+            "probabilities": probabilities,
+        }
+
+    def classify(
+        self, raw: Mapping[str, Sequence], batch_size: int = 32
+    ) -> dict[str, np.ndarray]:
+        """Answers raw bytes and strings in Python, as `serve` does in a graph.
+
+        Args:
+            raw: By modality, a sequence of image bytes or of texts, of equal length.
+            batch_size: How many are run at a time.
+
+        Returns:
+            dict of arrays, as `serve`.
+
+        Raises:
+            ValueError: If a modality is missing or the lengths differ.
+
+        Example::
+
+            model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
+        """
+        _check_raw(raw, self.encoders)
+        lengths = {key: len(values) for key, values in raw.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise ValueError(
+                "All modalities must have the same number of examples, at least one. "
+                f"Received: {lengths}."
+            )
+        if not hasattr(self, "_serve"):
+            self._serve = tf.function(self.serve, reduce_retracing=True)
+        dataset = tf.data.Dataset.from_tensor_slices(
+            {key: tf.convert_to_tensor(values) for key, values in raw.items()}
+        )
+        parts = [self._serve(**batch) for batch in dataset.batch(batch_size)]
+        return {
+            key: np.concatenate([part[key].numpy() for part in parts])
+            for key in parts[0]
+        }
+
+    def serving_inputs(self) -> dict[str, tf.TensorSpec]:
+        """Specs of the raw inputs of `serve`, for the export."""
+        return {
+            modality: tf.TensorSpec([None], tf.string, name=modality)
+            for modality in self.encoders
+        }
+
+    def get_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            # A list of pairs: dicts come back from JSON in another order.
+            "encoders": [
+                [modality, serialize(encoder)]
+                for modality, encoder in self.encoders.items()
+            ],
+            "fusion": serialize(self.fusion),
+            "class_names": self.class_names,
+            "task": self.task,
+            "hidden_dims": self.hidden_dims,
+            "dropout_rate": self.dropout_rate,
+            "missing_modalities": self.missing_modalities,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        def deserialize(value):
+            return keras.saving.deserialize_keras_object(value, custom_objects)
+
+        config = dict(config)
+        config["encoders"] = {
+            modality: deserialize(encoder) for modality, encoder in config["encoders"]
+        }
+        config["fusion"] = deserialize(config["fusion"])
+        return cls(**config)
+
+
+def _prefix(modality: str) -> str:
+    return "" if modality == "text" else f"{modality}_"
+
+
+def _named(modality: str, encoder: keras.Model, values) -> dict:
+    """The encoder's inputs under their names in the batch."""
+    if isinstance(encoder, ImageEncoder):
+        return {modality: values}
+    return {f"{_prefix(modality)}{key}": value for key, value in values.items()}
+
+
+def _input_names(modality: str, encoder: keras.Model) -> dict:
+    return _named(modality, encoder, encoder.input)
+
+
+def _select(inputs: Mapping, modality: str, encoder: keras.Model):
+    """The encoder's inputs, taken out of the batch."""
+    if isinstance(encoder, ImageEncoder):
+        return inputs[modality]
+    return {key: inputs[f"{_prefix(modality)}{key}"] for key in encoder.input}
+
+
+def _check(encoders, fusion, class_names, task, missing_modalities) -> None:
+    if not encoders:
+        raise ValueError("A FusionClassifier needs an encoder. Received: encoders={}.")
+    if task not in TASKS:
+        raise ValueError(f"`task` must be one of {TASKS}. Received: task={task!r}.")
+    if fusion is None and (len(encoders) > 1 or missing_modalities):
+        raise ValueError(
+            "Several modalities, or missing ones, need a fusion layer, such as "
+            "kmmft.layers.GatedFusion(hidden_dim=256). Received: fusion=None with the "
+            f"modalities {list(encoders)}."
+        )
+    names = list(class_names)
+    fewest = 2 if task == "single_label" else 1
+    if len(names) < fewest or len(set(names)) < len(names):
+        raise ValueError(
+            f"`class_names` must be {fewest} or more different names for "
+            f"task={task!r}. Received: {names}."
+        )
+
+
+def _check_raw(raw: Mapping, encoders: Mapping) -> None:
+    known = {*encoders, *(f"{modality}_present" for modality in encoders)}
+    if not set(encoders) <= set(raw) <= known:
+        raise ValueError(
+            f"Raw inputs must be given for the modalities {list(encoders)}. "
+            f"Received: {list(raw)}."
+        )

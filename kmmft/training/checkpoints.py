@@ -1,0 +1,123 @@
+"""Checkpoints from which a run goes on exactly."""
+
+import os
+import pathlib
+import time
+
+import keras
+import tensorflow as tf
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Keeps all that the next step depends on: a run goes on bit for bit.
+
+    The weights, the optimizer's state and the states of the seed generators, which
+    neither `.weights.h5` nor `.keras` files keep. Together with a dataset that is a
+    function of seed and step (`kmmft.data.build_dataset` with `start_step`), a killed
+    and resumed run ends with the weights of an uninterrupted one. Not kept are the
+    running metrics: those of a broken epoch are of its part after the resumption.
+    A kill while writing leaves the checkpoint before.
+
+    Args:
+        path: Directory of the checkpoints.
+        model: The model, built and compiled; its optimizer is built if it is not.
+        every_seconds: Least time between two checkpoints.
+        max_to_keep: Number of checkpoints kept.
+
+    Example:
+        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> model.build((None, 2))
+        >>> model.compile("adam", "mse")
+        >>> checkpointer = kmmft.training.Checkpointer("checkpoints", model)
+        >>> checkpointer.restore()
+        0
+        >>> history = model.fit(
+        ...     np.ones((4, 2)), np.ones(4), callbacks=[checkpointer], verbose=0
+        ... )
+        >>> checkpointer.save()
+        >>> kmmft.training.Checkpointer("checkpoints", model).restore()
+        1
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        model: keras.Model,
+        every_seconds: float = 60.0,
+        max_to_keep: int = 2,
+    ):
+        super().__init__()
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        self.set_model(model)
+        self.path = pathlib.Path(path)
+        self.every_seconds = every_seconds
+        self._seconds = tf.Variable(0.0, dtype=tf.float64)
+        self._marked_at = time.monotonic()
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint(), str(self.path), max_to_keep
+        )
+
+    def _checkpoint(self) -> tf.train.Checkpoint:
+        optimizer = self.model.optimizer
+        # By position: Keras' own tracking leaves the seed generators out.
+        return tf.train.Checkpoint(
+            model=[variable.value for variable in self._state()],
+            optimizer=[variable.value for variable in optimizer.variables],
+            seconds=self._seconds,
+        )
+
+    def _state(self) -> list[keras.Variable]:
+        # Metrics are reset at each epoch, and not built before the first step.
+        metrics = {id(variable) for variable in self.model.metrics_variables}
+        return [v for v in self.model.variables if id(v) not in metrics]
+
+    @property
+    def step(self) -> int:
+        """Number of optimizer steps that the model has behind it."""
+        return int(self.model.optimizer.iterations.numpy())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training in the last checkpoint, all resumptions together."""
+        return float(self._seconds.numpy())
+
+    def restore(self) -> int:
+        """Brings the model to its last checkpoint.
+
+        Returns:
+            The number of steps that it has behind it; 0 if there is no checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint is of another model.
+        """
+        latest = self._manager.latest_checkpoint
+        if latest is None:
+            return 0
+        try:
+            self._manager.checkpoint.restore(latest).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                "A checkpoint must be of the same model and optimizer. Received: "
+                f"{latest}, of another. Name another --output_dir for a new run."
+            ) from error
+        return self.step
+
+    def save(self) -> None:
+        """Writes a checkpoint of the present state, unless this step has one."""
+        now = time.monotonic()
+        self._seconds.assign_add(now - self._marked_at)
+        self._marked_at = now
+        latest = self._manager.latest_checkpoint or ""
+        if not latest.endswith(f"-{self.step}"):
+            self._manager.save(checkpoint_number=self.step)
+
+    def on_train_begin(self, logs=None) -> None:
+        self._marked_at = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        if time.monotonic() - self._marked_at >= self.every_seconds:
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self.save()

@@ -1,0 +1,48 @@
+"""The settings that all training recipes share."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeConfig:
+    """Flags of every training recipe; a recipe's own `Config` adds its own."""
+
+    data: str = ""
+    """TFDS directory, or glob of its shards."""
+    output_dir: str = "runs/recipe"
+    """Directory of the run. The same command goes on with a run that was killed."""
+    image_encoder: str = "demo"
+    """KerasHub preset, hf://..., kaggle://..., a local preset, Hugging Face or
+    SavedModel directory, or demo: EfficientNet-Lite0 trained on ImageNet."""
+    text_encoder: str = "demo"
+    """Likewise; demo: the sentence encoder all-MiniLM-L6-v2."""
+    train_image_encoder: bool = True
+    """Whether the image encoder's weights are trained, or stay frozen."""
+    train_text_encoder: bool = True
+    """Whether the text encoder's weights are trained, or stay frozen."""
+    image_size: int = 224
+    """Height and width of the images in pixels."""
+    sequence_length: int = 32
+    """Tokens of a text, special tokens included."""
+    epochs: int = 5
+    """Passes over the training data."""
+    validations_per_epoch: int = 1
+    """How often a pass is interrupted for validation, checkpoint and curves."""
+    patience: int = 3
+    """Validations without a better result after which training stops."""
+    batch_size: int = 64
+    """Examples in one step, over all devices together."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of AdamW."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay."""
+    max_bad_fraction: float = 1e-3
+    """Share of records that may be unreadable and are skipped; beyond, an error."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    strategy: str = "auto"
+    """auto, one_device, mirrored, multi_worker or tpu."""
+    dtype_policy: str = "float32"
+    """Keras dtype policy, such as mixed_bfloat16."""
+    resume: bool = True
+    """Whether to go on with the run in output_dir."""

@@ -1,0 +1,163 @@
+"""`model.fit` that goes on where a killed run stopped."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from kmmft.training.checkpoints import Checkpointer
+from kmmft.training.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+def resumable_fit(
+    model: keras.Model,
+    make_dataset: Callable[[int], tf.data.Dataset],
+    *,
+    run: RunDirectory,
+    steps_per_epoch: int,
+    epochs: int,
+    validation_data: tf.data.Dataset | None = None,
+    monitor: str | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint_every_seconds: float = 60.0,
+    verbose: int | str = "auto",
+) -> float:
+    """Runs `model.fit`, keeping in the run directory what a resumption needs.
+
+    Writes checkpoints, `history.csv`, TensorBoard logs and, where `monitor` is given,
+    the best weights, which the model has in the end. Called again after a kill, it
+    goes on at the step of the last checkpoint, in the middle of an epoch too.
+
+    Args:
+        model: Compiled model, fresh from its constructor.
+        make_dataset: Given a number of steps, returns the endless training data that
+            follow these steps, such as `build_dataset(..., start_step=step)`.
+        run: The run's directory.
+        steps_per_epoch: Optimizer steps between two validations.
+        epochs: Number of epochs in all.
+        validation_data: As in `fit`.
+        monitor: Metric by which the best epoch is chosen, such as `"val_accuracy"`.
+            Higher is better, unless the name ends with `loss`.
+        patience: Epochs without a better `monitor` after which training stops.
+        callbacks: Further callbacks.
+        checkpoint_every_seconds: Least time between two checkpoints in an epoch.
+        verbose: As in `fit`.
+
+    Returns:
+        Seconds of training and validation behind the model, all resumptions together.
+
+    Raises:
+        ValueError: If the loss stops being a number.
+    """
+    checkpointer = Checkpointer(run.checkpoints, model, checkpoint_every_seconds)
+    step = checkpointer.restore()
+    epoch, done = divmod(step, steps_per_epoch)
+    if step:
+        logger.info("Going on after step %d of %d", step, epochs * steps_per_epoch)
+    best = _Best(run, monitor, patience) if monitor else None
+    # The order matters: the row and the best weights of an epoch are written before
+    # the checkpoint that says that the epoch is over.
+    callbacks = [
+        *callbacks,
+        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
+        _EpochLog(run),
+        *([best] if best else []),
+        checkpointer,
+    ]
+    while epoch < epochs and not (best and best.is_over(epoch)):
+        # The rest of a broken epoch is a `fit` of its own.
+        last = epoch + 1 if done else epochs
+        model.fit(
+            make_dataset(epoch * steps_per_epoch + done),
+            initial_epoch=epoch,
+            epochs=last,
+            steps_per_epoch=steps_per_epoch - done,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        if model.stop_training:
+            break
+        epoch, done = last, 0
+    if best:
+        best.restore(model)
+    return checkpointer.seconds
+
+
+class _EpochLog(keras.callbacks.Callback):
+    """Writes `history.csv`, and stops a run whose loss is no number."""
+
+    # Reading the loss waits for the device, so not at each step.
+    CHECK_EVERY_STEPS = 50
+
+    def __init__(self, run: RunDirectory):
+        super().__init__()
+        self.run = run
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % self.CHECK_EVERY_STEPS == 0:
+            self._check(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs)
+        self.run.write_epoch(epoch, logs or {})
+
+    def _check(self, logs):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            step = int(self.model.optimizer.iterations.numpy())
+            raise ValueError(
+                f"The loss must stay finite. Received: {loss} at step {step}. Lower "
+                "the learning rate, or look at the data around that step."
+            )
+
+
+class _Best(keras.callbacks.Callback):
+    """Keeps the best epoch's weights, and stops when nothing gets better.
+
+    The best value and the wait are read from `history.csv`, so that a resumed run
+    decides as an uninterrupted one does.
+    """
+
+    def __init__(self, run: RunDirectory, monitor: str, patience: int | None):
+        super().__init__()
+        self.run = run
+        self.monitor = monitor
+        self.patience = patience
+        self.sign = -1 if monitor.endswith("loss") else 1
+        self.file = run.checkpoints / "best.weights.h5"
+
+    def best_epoch(self, before: int | None = None) -> int | None:
+        rows = self.run.history(before)
+        if not rows:
+            return None
+        if self.monitor not in rows[-1]:
+            raise ValueError(
+                "`monitor` must be a metric of the training. Received: "
+                f"{self.monitor!r}. Choose one of {sorted(rows[-1])}."
+            )
+        # The first of equals.
+        return int(max(rows, key=lambda row: self.sign * row[self.monitor])["epoch"])
+
+    def is_over(self, epoch: int) -> bool:
+        best = self.best_epoch(before=epoch)
+        if best is None or self.patience is None:
+            return False
+        return epoch - 1 - best >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.best_epoch() == epoch:
+            temporary = self.file.with_name(f".{self.file.name}")
+            self.model.save_weights(temporary.with_suffix(".weights.h5"))
+            temporary.with_suffix(".weights.h5").replace(self.file)
+        if self.is_over(epoch + 1):
+            logger.info("Stopping: %s is best in epoch %d", self.monitor, epoch)
+            self.model.stop_training = True
+
+    def restore(self, model: keras.Model) -> None:
+        model.load_weights(self.file)

@@ -1,0 +1,142 @@
+"""The directory of a training run."""
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+
+class RunDirectory:
+    """What a run keeps: configuration, metrics, curves, checkpoints and log.
+
+    `config.json` (resolved configuration), `metrics.json` (final, flat),
+    `history.csv` (a row an epoch), `tensorboard/`, `checkpoints/`, `report.html`,
+    `export/` and `run.log`. Files are written under a temporary name and renamed, so
+    that a kill leaves the old or the new one, never half of one.
+
+    Args:
+        path: The directory; made if it is not there.
+        config: The run's configuration, a dataclass. It must be that of the run that
+            is already in the directory, if there is one.
+        resume: Whether a run that is already there may go on.
+
+    Raises:
+        ValueError: If the directory holds a run with another configuration, or any
+            run while `resume` is False.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Config:
+        ...     epochs: int = 1
+        >>> run = kmmft.training.RunDirectory("runs/example", Config())
+        >>> run.write_metrics({"test/accuracy": 0.5})
+        >>> run.metrics()
+        {'test/accuracy': 0.5}
+        >>> run.close()
+    """
+
+    # What may differ between the start of a run and its resumption.
+    FREE_FIELDS = ("output_dir", "resume")
+
+    def __init__(self, path: str | os.PathLike, config: Any, resume: bool = True):
+        self.path = pathlib.Path(path)
+        self.config = dataclasses.asdict(config)
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.export = self.path / "export"
+        self.report = self.path / "report.html"
+        self._check(resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write("config.json", json.dumps(self.config, indent=2, default=str))
+        self._log = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        self._log.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        )
+        logging.getLogger().addHandler(self._log)
+
+    def close(self) -> None:
+        """Stops writing the log into the directory."""
+        logging.getLogger().removeHandler(self._log)
+        self._log.close()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _check(self, resume: bool) -> None:
+        file = self.path / "config.json"
+        if not file.exists():
+            return
+        if not resume:
+            raise ValueError(
+                "`--no-resume` needs a directory without a run. Received: "
+                f"output_dir={str(self.path)!r}, which holds one. Name another "
+                "--output_dir, or remove this one."
+            )
+        before = json.loads(file.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(self.config, default=str))
+        changed = [
+            f"{key} was {before.get(key)!r}, is now {now.get(key)!r}"
+            for key in sorted({*before, *now} - {*self.FREE_FIELDS})
+            if before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise ValueError(
+                "A run goes on only with its own configuration. Received: "
+                f"{str(self.path)!r}, where {'; '.join(changed)}. Name another "
+                "--output_dir for a new run."
+            )
+
+    def write_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Writes `metrics.json`; its presence means that the run is complete."""
+        self._write("metrics.json", json.dumps(metrics, indent=2, sort_keys=True))
+
+    def metrics(self) -> dict[str, float] | None:
+        """Reads `metrics.json`, or gives None if the run is not complete."""
+        file = self.path / "metrics.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def write_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Puts the epoch's row into `history.csv`, in place of rows from it on."""
+        rows = [row for row in self._rows() if int(row["epoch"]) < epoch]
+        rows.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        self._write("history.csv", text.getvalue())
+
+    def history(self, before: int | None = None) -> list[dict[str, float]]:
+        """Reads `history.csv`.
+
+        Args:
+            before: Leaves out this epoch and later ones.
+
+        Returns:
+            One dict an epoch; values that are missing are left out.
+        """
+        rows = [
+            {name: float(value) for name, value in row.items() if value}
+            for row in self._rows()
+        ]
+        return [row for row in rows if before is None or row["epoch"] < before]
+
+    def _rows(self) -> list[dict]:
+        file = self.path / "history.csv"
+        if not file.exists():
+            return []
+        with file.open(newline="", encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(self.path / name)

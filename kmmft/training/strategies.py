@@ -1,0 +1,43 @@
+"""Where a model computes."""
+
+import tensorflow as tf
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+
+def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """Makes the `tf.distribute` strategy under which a model is built.
+
+    Make one a process, before anything else runs on the devices.
+
+    Args:
+        name: `"one_device"`; `"mirrored"`, all GPUs (or logical CPUs) of this host;
+            `"multi_worker"`, all hosts of `TF_CONFIG`; `"tpu"`, the TPU that
+            `TPU_NAME` or the local host gives; `"auto"`, `mirrored` where there are
+            several GPUs and `one_device` elsewhere.
+
+    Returns:
+        A `tf.distribute.Strategy`; enter its `scope()` to build and compile.
+
+    Raises:
+        ValueError: If the name is unknown.
+
+    Example:
+        >>> with kmmft.training.make_strategy("one_device").scope():
+        ...     model = keras.Sequential([keras.layers.Dense(1)])
+    """
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}."
+        )
+    if name == "auto":
+        several = len(tf.config.list_logical_devices("GPU")) > 1
+        name = "mirrored" if several else "one_device"
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        return tf.distribute.TPUStrategy(resolver)
+    return tf.distribute.get_strategy()

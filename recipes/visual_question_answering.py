@@ -1,0 +1,393 @@
+"""Answers questions about images: two pretrained encoders, a fusion layer, a classifier.
+
+Data: records of `kmmft.data.schema.image_question_answer` with the splits train,
+validation and test. `--data easy_vqa` builds those of the pip package easy-vqa.
+
+    python -m recipes.visual_question_answering --preset quickstart
+
+On two CPU cores the quickstart trains for about 4 minutes and answers over 99.8 % of
+the 9,673 test questions (most frequent answer: 37.3 %, best without the image: 67.0 %).
+"""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+
+import keras
+import numpy as np
+import rich
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from kmmft.evaluation import Predictions, Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(kmmft.training.RecipeConfig):
+    """Settings of one run."""
+
+    data: str = "easy_vqa"
+    """TFDS directory, or easy_vqa for the data of the pip package easy-vqa."""
+    output_dir: str = "runs/visual_question_answering"
+    """Directory of the run. The same command goes on with a run that was killed."""
+    use_image: bool = True
+    """Whether the model sees the image."""
+    use_question: bool = True
+    """Whether the model sees the question."""
+    fusion: str = "bilinear"
+    """concat, gated, bilinear, film, cross_attention, transformer or tensor."""
+    hidden_dim: int = 512
+    """Width of the fusion layer."""
+    head_dim: int = 256
+    """Width of the layer between fusion and answers."""
+    dropout_rate: float = 0.1
+    """Dropout in the head."""
+    horizontal_flip: bool = True
+    """Whether training images are mirrored at random."""
+    compare_floors: bool = False
+    """Also trains without image, without question, and with both encoders frozen."""
+
+
+PRESETS = {
+    "quickstart": Config(
+        output_dir="runs/quickstart",
+        train_text_encoder=False,
+        image_size=64,
+        sequence_length=16,
+        epochs=1,
+        validations_per_epoch=2,
+        batch_size=128,
+    ),
+    "smoke": Config(
+        data="smoke",
+        output_dir="runs/visual_question_answering_smoke",
+        train_text_encoder=False,
+        image_size=32,
+        sequence_length=12,
+        hidden_dim=16,
+        head_dim=16,
+        epochs=2,
+        batch_size=16,
+        max_bad_fraction=0.0,
+    ),
+}
+FLOORS = {
+    "question only": {"use_image": False},
+    "image only": {"use_question": False},
+    "frozen encoders": {"train_image_encoder": False, "train_text_encoder": False},
+}
+
+
+def build_data(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: kmmft.models.FusionClassifier,
+    start_step: int | None = None,
+    keep_records: bool = False,
+) -> tf.data.Dataset:
+    """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
+    answers = kmmft.data.Vocabulary(model.class_names)
+    flip = kmmft.data.ImageAugmentation(
+        crop_area=(1, 1), brightness=0.0, contrast=0.0, saturation=0.0
+    )
+
+    def preprocess(record):
+        asked = tf.strings.length(tf.strings.strip(record["question"])) > 0
+        tf.debugging.Assert(asked, ["The question is empty."])
+        prepared = {key: record[key] for key in ("id", "question", "question_type")}
+        prepared["label"] = answers.lookup(record["answer"])
+        if config.use_image:
+            prepared["image"] = model.encoders["image"].preprocess(record["image"])
+        return prepared
+
+    def augment(record, seed):
+        return {**record, "image": flip(record["image"], seed)}
+
+    def batch_preprocess(batch):
+        inputs = model.preprocess({key: batch[key] for key in model.encoders})
+        return {**batch, **inputs} if keep_records else (inputs, batch["label"])
+
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=preprocess,
+        augment=augment if config.use_image and config.horizontal_flip else None,
+        batch_preprocess=batch_preprocess,
+        batch_size=config.batch_size,
+        training=start_step is not None,
+        start_step=start_step or 0,
+        seed=config.seed,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+
+
+def build_fusion(config: Config) -> keras.layers.Layer | None:
+    """The fusion layer that `--fusion` names; none where there is nothing to fuse."""
+    layers = kmmft.layers
+    width = config.hidden_dim
+    choices = {
+        "concat": lambda: layers.ConcatFusion(width),
+        "gated": lambda: layers.GatedFusion(width),
+        "bilinear": lambda: layers.BilinearFusion(width),
+        "film": lambda: layers.FiLMFusion(width, condition="question"),
+        "cross_attention": lambda: layers.CrossAttentionFusion(width, query="question"),
+        "transformer": lambda: layers.TransformerFusion(width),
+        "tensor": lambda: layers.TensorFusion(width),
+    }
+    if config.fusion not in choices:
+        raise ValueError(
+            f"`--fusion` must be one of {', '.join(choices)}. "
+            f"Received: {config.fusion!r}."
+        )
+    both = config.use_image and config.use_question
+    return choices[config.fusion]() if both else None
+
+
+def build_model(
+    config: Config, answers: kmmft.data.Vocabulary
+) -> kmmft.models.FusionClassifier:
+    encoders = {}
+    if config.use_image:
+        encoders["image"] = kmmft.encoders.ImageEncoder.from_preset(
+            config.image_encoder, image_size=config.image_size
+        )
+        encoders["image"].trainable = config.train_image_encoder
+    if config.use_question:
+        encoders["question"] = kmmft.encoders.TextEncoder.from_preset(
+            config.text_encoder, sequence_length=config.sequence_length
+        )
+        encoders["question"].trainable = config.train_text_encoder
+    return kmmft.models.FusionClassifier(
+        encoders,
+        fusion=build_fusion(config),
+        class_names=answers.entries,
+        hidden_dims=(config.head_dim,),
+        dropout_rate=config.dropout_rate,
+    )
+
+
+def train_and_test(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    answers: kmmft.data.Vocabulary,
+    run: kmmft.training.RunDirectory,
+) -> tuple[kmmft.models.FusionClassifier, Predictions, dict[str, float]]:
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.dtype_policy)
+    steps = kmmft.data.steps_per_epoch(source, "train", config.batch_size)
+    steps = max(steps // config.validations_per_epoch, 1)
+    validations = config.epochs * config.validations_per_epoch
+    with kmmft.training.make_strategy(config.strategy).scope():
+        model = build_model(config, answers)
+        model.compile(
+            kmmft.training.adamw(
+                config.learning_rate,
+                total_steps=steps * validations,
+                weight_decay=config.weight_decay,
+            )
+        )
+    seconds = kmmft.training.resumable_fit(
+        model,
+        lambda step: build_data(config, source, "train", model, start_step=step),
+        run=run,
+        steps_per_epoch=steps,
+        epochs=validations,
+        validation_data=build_data(config, source, "validation", model),
+        monitor="val_accuracy",
+        patience=config.patience,
+    )
+    test = build_data(config, source, "test", model, keep_records=True)
+    predictions = kmmft.evaluation.predict_records(model, test)
+    types = predictions.text("question_type")
+    tested = kmmft.evaluation.classification_metrics(
+        predictions.records["label"],
+        predictions.classes,
+        model.class_names,
+        groups=types if any(types) else None,
+    )
+    samples = steps * config.batch_size * len(run.history())
+    metrics = {f"test/{name}": value for name, value in tested.items()}
+    metrics["train/seconds"] = seconds
+    metrics["train/samples_per_second"] = samples / seconds
+    return model, predictions, metrics
+
+
+def question_answer_pairs(
+    source: kmmft.data.RecordSource, split: str
+) -> tuple[list[str], list[str]]:
+    """Questions and answers of a split, for the floors."""
+    records = kmmft.data.read_records(source, split).map(
+        lambda serialized: kmmft.data.parse_record(serialized, source.features)
+    )
+    pairs = [(r["question"], r["answer"]) for r in records.as_numpy_iterator()]
+    return [q.decode() for q, _ in pairs], [a.decode() for _, a in pairs]
+
+
+def floors(source: kmmft.data.RecordSource) -> dict[str, float]:
+    """Accuracy to be had without a model."""
+    train, test = (question_answer_pairs(source, name) for name in ("train", "test"))
+    return {
+        "floor/majority": kmmft.evaluation.majority_floor(train[1], test[1]),
+        "floor/question_only": kmmft.evaluation.question_only_floor(*train, *test),
+    }
+
+
+def export_and_ask(
+    model: kmmft.models.FusionClassifier,
+    predictions: Predictions,
+    source: kmmft.data.RecordSource,
+    run: kmmft.training.RunDirectory,
+) -> Table:
+    """Exports the model, and has a process without Keras answer three questions."""
+    examples = kmmft.evaluation.show_examples(
+        predictions, source, "test", model.class_names, text="question", max_examples=3
+    )
+    raw = {"image": [e.image for e in examples], "question": [e.text for e in examples]}
+    raw = {modality: raw[modality] for modality in model.encoders}
+    version = run.export / "1"
+    if not version.exists():
+        kmmft.export.export_saved_model(
+            run.export,
+            {
+                "serving_default": kmmft.export.Signature(
+                    model.serve, model.serving_inputs()
+                )
+            },
+            resources=[model],
+            examples=raw,
+            tolerance=1e-4,
+            version=1,
+        )
+    served = kmmft.export.ask_in_fresh_process(version, raw)
+    return Table(
+        f"Asked of {version}, in a process without Keras",
+        ["id", "question", "truth", "answer", "probability"],
+        [
+            [e.id, e.text, e.target, label.decode(), probability]
+            for e, label, probability in zip(
+                examples, served["label"], served["probability"], strict=True
+            )
+        ],
+        note="The test questions with the least sure answers.",
+    )
+
+
+def accuracy_table(metrics: dict[str, float]) -> Table:
+    """Test accuracy overall and by question type, with the floors."""
+    types = sorted(
+        name.removeprefix("test/accuracy/")
+        for name in metrics
+        if name.startswith("test/accuracy/")
+    )
+    rows = [
+        ["most frequent answer", metrics["floor/majority"], *[None] * len(types)],
+        ["best without image", metrics["floor/question_only"], *[None] * len(types)],
+    ]
+    for variant in (*FLOORS, ""):
+        prefix = f"{variant}/test" if variant else "test"
+        if f"{prefix}/accuracy" in metrics:
+            by_type = [metrics[f"{prefix}/accuracy/{name}"] for name in types]
+            label = f"trained: {variant}" if variant else "this model"
+            rows.append([label, metrics[f"{prefix}/accuracy"], *by_type])
+    return Table(
+        "Test accuracy",
+        ["model", "all", *(name.replace("_", " ") for name in types)],
+        rows,
+        highlight=len(rows) - 1,
+    )
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains, tests, reports, exports and asks; returns what metrics.json holds."""
+    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
+        metrics = run.metrics()
+        if metrics is None:
+            metrics = run_once(config, run)
+        kmmft.evaluation.print_table(accuracy_table(metrics))
+        rich.print(f"Report: {run.report}  Served model: {run.export / '1'}")
+    return metrics
+
+
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
+    source = open_data(config)
+    answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer")
+    metrics = floors(source)
+    with kmmft.data.clear_data_errors(source):
+        for variant, changes in FLOORS.items() if config.compare_floors else ():
+            directory = run.path / "floors" / variant.replace(" ", "_")
+            changed = dataclasses.replace(
+                config, **changes, compare_floors=False, output_dir=str(directory)
+            )
+            with kmmft.training.RunDirectory(directory, changed) as variant_run:
+                *_, tested = train_and_test(changed, source, answers, variant_run)
+            metrics |= {f"{variant}/{name}": value for name, value in tested.items()}
+        model, predictions, tested = train_and_test(config, source, answers, run)
+    metrics |= tested
+    metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    asked = export_and_ask(model, predictions, source, run)
+    kmmft.evaluation.print_table(asked)
+    kmmft.evaluation.report_classifier(
+        run,
+        predictions,
+        title="Visual question answering",
+        source=source,
+        split="test",
+        class_names=model.class_names,
+        text="question",
+        metrics=metrics,
+        tables=[accuracy_table(metrics), asked],
+        notes=__doc__.split("\n", 1)[0],
+    )
+    run.write_metrics(metrics)
+    return metrics
+
+
+def open_data(config: Config) -> kmmft.data.RecordSource:
+    """Opens the data, after building those that the recipe knows to make."""
+    if config.data == "smoke":
+        return kmmft.data.open_source(make_smoke_data(pathlib.Path(config.output_dir)))
+    if config.data != "easy_vqa":
+        return kmmft.data.open_source(config.data)
+    directory = pathlib.Path("data/easy_vqa/1.0.0")
+    if not directory.exists():
+        tfrecords_tools.build_easy_vqa(output_dir="data")
+    return kmmft.data.open_source(directory)
+
+
+def make_smoke_data(folder: pathlib.Path) -> pathlib.Path:
+    """Draws plain images and asks for their colour: seconds of training."""
+    directory = folder / "smoke/1.0.0"
+    if directory.exists():
+        return directory
+    colors = {"red": (255, 0, 0), "green": (0, 160, 0), "blue": (0, 0, 255)}
+    rows = []
+    for index, (name, split) in enumerate(
+        itertools.product(colors, 32 * ["train"] + 8 * ["validation"] + 8 * ["test"])
+    ):
+        side = 8 + index % 17
+        picture = np.full((32, 32, 3), 255, np.uint8)
+        picture[:side, :side] = colors[name]
+        file = folder / f"pictures/{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(tf.io.encode_png(picture).numpy())
+        row = {"image": str(file.resolve()), "question": "what color is it?"}
+        rows.append({**row, "answer": name, "split": split, "id": str(index)})
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tfrecords_tools.build_manifest(
+        manifest=manifest,
+        output_dir=folder,
+        name="smoke",
+        image_column="image",
+        question_column="question",
+        answer_column="answer",
+        id_column="id",
+        split_column="split",
+    ).directory
+
+
+if __name__ == "__main__":
+    kmmft.training.run_recipe(main, Config, PRESETS, __doc__)

@@ -1,0 +1,79 @@
+"""Constructor argument = attribute = config key, for every public layer."""
+
+import inspect
+
+import keras
+import pytest
+
+from kmmft import layers
+
+FUSION = {
+    "hidden_dim": 8,
+    "dropout_rate": 0.1,
+    "modality_dropout_rate": 0.2,
+    "seed": 7,
+}
+ARGUMENTS = {
+    "AttentionPooling": {
+        "num_heads": 2,
+        "hidden_dim": 5,
+        "activation": "tanh",
+        "dropout_rate": 0.1,
+    },
+    "BilinearFusion": {**FUSION, "factor": 3},
+    "ConcatFusion": {**FUSION, "activation": "tanh"},
+    "CrossAttentionFusion": {
+        **FUSION,
+        "query": "text",
+        "num_layers": 3,
+        "num_heads": 2,
+    },
+    "FiLMFusion": {**FUSION, "condition": "text", "num_layers": 3},
+    "GatedFusion": FUSION,
+    "Pooling": {"mode": "max"},
+    "ProjectionHead": {
+        "output_dim": 4,
+        "hidden_dims": (6, 7),
+        "activation": "tanh",
+        "dropout_rate": 0.1,
+        "use_bias": False,
+        "normalize": True,
+    },
+    "TensorFusion": {**FUSION, "output_dim": 5},
+    "TransformerFusion": {
+        **FUSION,
+        "num_layers": 3,
+        "num_heads": 2,
+        "num_bottleneck_tokens": 4,
+    },
+}
+
+
+def parameters(layer_class):
+    """Names of the arguments that our classes take, inherited ones too."""
+    names = set()
+    for base in layer_class.__mro__:
+        if base.__module__.startswith("kmmft") and "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    return names - {"self", "kwargs"}
+
+
+def test_every_public_layer_is_here():
+    assert set(ARGUMENTS) | {"Fusion"} == set(layers.__all__)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_config_holds_every_argument(name):
+    layer_class, arguments = getattr(layers, name), ARGUMENTS[name]
+    assert parameters(layer_class) == set(arguments)
+    layer = layer_class(**arguments, dtype="mixed_float16", name="named")
+    config = layer.get_config()
+    assert {key: config[key] for key in arguments} == arguments
+    for key, argument in arguments.items():
+        if key == "activation":
+            argument = keras.activations.get(argument)
+        assert getattr(layer, key) == argument
+    restored = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(layer)
+    )
+    assert type(restored) is layer_class and restored.get_config() == config

@@ -1,0 +1,161 @@
+"""Command line of the data tools: `python -m tfrecords_tools build ...`."""
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from tfrecords_tools.easy_vqa import build_easy_vqa
+from tfrecords_tools.image_folder import build_image_folder
+from tfrecords_tools.manifest import build_manifest
+
+_DESCRIPTION = """Builds data directories for training: TFRecord shards that TFDS opens.
+
+examples:
+  python -m tfrecords_tools build easy_vqa --output_dir data
+  python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
+      --image_column image --caption_column caption --name pets --output_dir data
+  python -m tfrecords_tools build image_folder --folder photos --name photos \\
+      --output_dir data
+
+--debug, anywhere, shows where in the program an error arose."""
+
+_EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
+
+example:
+  python -m tfrecords_tools build easy_vqa --output_dir data"""
+
+_MANIFEST = """Rows of a CSV, TSV or JSONL file that names images.
+
+The columns given decide what a record is: image and caption; image, question and
+answer; or a label with an image, a text, or both.
+
+examples:
+  python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
+      --image_column image --caption_column caption --split_column split \\
+      --name pets --output_dir data
+  python -m tfrecords_tools build manifest --manifest vqa.csv \\
+      --image_column image --question_column question --answer_column answer \\
+      --test_fraction 0.1 --name my_vqa --output_dir data
+  python -m tfrecords_tools build manifest --manifest reviews.tsv \\
+      --text_column review --label_column stars --name reviews --output_dir data"""
+
+_IMAGE_FOLDER = """Images in one folder per class, with or without folders per split.
+
+example:
+  python -m tfrecords_tools build image_folder --folder photos --name photos \\
+      --output_dir data"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        args: Words of the command line; by default those of the process.
+
+    Returns:
+        Exit code: 0 if all is well, 2 if the input is at fault, 130 if interrupted.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    command = _parse([word for word in words if word != "--debug"])
+    # TensorFlow is told before it is loaded: no GPU is needed, nor its greetings.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        with _log_to_stderr(), _exit_on_termination():
+            result = command()
+    except ValueError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing was written\n")
+        return 130
+    sys.stdout.write(f"{result}\n")
+    return 0
+
+
+def _parse(words: Sequence[str]) -> Callable[[], Any]:
+    sources = Union[  # noqa: UP007
+        _subcommand("easy_vqa", build_easy_vqa, _EASY_VQA),
+        _subcommand("manifest", build_manifest, _MANIFEST),
+        _subcommand("image_folder", build_image_folder, _IMAGE_FOLDER),
+    ]
+
+    def build(source: Annotated[sources, tyro.conf.arg(name="")]) -> Any:
+        """Builds a data directory from a source."""
+        return source
+
+    return tyro.cli(
+        # tyro wants a union for subcommands; the suppressed None makes it one.
+        Union[  # noqa: UP007
+            Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
+            Annotated[None, tyro.conf.Suppress],
+        ],
+        prog="python -m tfrecords_tools",
+        description=_DESCRIPTION,
+        args=words,
+        use_underscores=True,
+    )
+
+
+def _subcommand(name: str, function: Callable[..., Any], description: str) -> Any:
+    @functools.wraps(function)
+    def later(**arguments: Any) -> Callable[[], Any]:
+        # Run outside the parser, which would print a ValueError as a wrong flag.
+        return functools.partial(function, **arguments)
+
+    return Annotated[
+        Any, tyro.conf.subcommand(name, constructor=later, description=description)
+    ]
+
+
+class _StderrHandler(logging.Handler):
+    """Asks for `sys.stderr` each time: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{record.getMessage()}\n")
+
+
+@contextlib.contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    logger = logging.getLogger("tfrecords_tools")
+    handler, propagate = _StderrHandler(), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+@contextlib.contextmanager
+def _exit_on_termination() -> Iterator[None]:
+    """Turns SIGTERM into an exception, so that unfinished files are cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signal_number: int, frame: Any) -> None:
+        raise SystemExit(128 + signal_number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""easy-VQA: questions about simple shapes, from the installed `easy-vqa` package."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import time
+
+from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
+from tfrecords_tools.writer import DatasetWriter
+
+_SHAPES = ("circle", "rectangle", "triangle")
+
+
+def build_easy_vqa(
+    *,
+    output_dir: str | os.PathLike,
+    name: str = "easy_vqa",
+    validation_fraction: float = 0.05,
+    source_dir: str | None = None,
+    num_shards: int | None = None,
+    check_images: bool = True,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Writes easy-VQA: 48k questions about 5k pictures of one shape each.
+
+    Records have the schema `image_question_answer`. `question_type` is `"yes/no"`,
+    `"shape"` or `"color"`, by the answer. Validation records are cut from the
+    training images, so that no image is in two splits.
+
+    Args:
+        output_dir: Directory that will hold NAME/1.0.0/.
+        name: Name of the dataset.
+        validation_fraction: Share of the training images that go to validation.
+        source_dir: Directory with train/ and test/; default: the package's own.
+        num_shards: Files per split; default: by size and number of records.
+        check_images: Decode every image, so that no broken one gets in.
+        skip_bad: Leave bad rows out and list them in skipped.jsonl.
+        overwrite: Replace the dataset if it exists.
+
+    Returns:
+        Directory, counts by split, size and time.
+
+    Raises:
+        ValueError: If the package is missing, a row is bad, or the dataset exists.
+
+    References:
+        - [Zhou, easy-VQA](https://github.com/vzhou842/easy-VQA).
+    """
+    from kmmft.data import schema
+
+    started = time.perf_counter()
+    check_fractions(validation_fraction)
+    source = pathlib.Path(source_dir) if source_dir else _package_data()
+    bad_rows = BadRows(skip_bad)
+    records = [
+        record
+        for split in ("train", "test")
+        for record in _read_split(source, split, validation_fraction, bad_rows)
+    ]
+    writer = DatasetWriter(
+        output_dir,
+        name,
+        schema.image_question_answer(),
+        num_shards=num_shards,
+        description="easy-VQA: questions about pictures of simple shapes.",
+        overwrite=overwrite,
+    )
+    return write_records(
+        writer,
+        # The questions about one image must not stand together.
+        in_hash_order(records, lambda record: record.values["id"]),
+        bad_rows,
+        check_images=check_images,
+        started=started,
+    )
+
+
+def _package_data() -> pathlib.Path:
+    package = importlib.util.find_spec("easy_vqa")
+    if package is None:
+        raise ValueError(
+            "easy-VQA comes from the Python package easy-vqa. Received: an "
+            "environment without it; run `pip install easy-vqa`, or give source_dir."
+        )
+    return pathlib.Path(package.origin).parent / "data"
+
+
+def _read_split(
+    source: pathlib.Path, split: str, validation_fraction: float, bad_rows: BadRows
+) -> list[SourceRecord]:
+    path = source / split / "questions.json"
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"easy-VQA needs a readable {split}/questions.json. Received: {path} "
+            f"({error}); give the directory that holds train/ and test/ as source_dir."
+        ) from error
+    images = source / split / "images"
+    records = []
+    for index, entry in enumerate(entries):
+        place = Place(f"{split}/questions.json", index + 1)
+        match entry:
+            case [str(question), str(answer), int(number)] if question and answer:
+                pass
+            case _:
+                bad_rows.add(place, f"{entry!r} is not [question, answer, image].")
+                continue
+        image_id = f"{split}-{number}"
+        values = {
+            "id": f"{split}-{index:06d}",
+            "image_id": image_id,
+            "question": question,
+            "question_type": _question_type(answer),
+            "answer": answer,
+        }
+        chosen = split
+        if split == "train":
+            chosen = choose_split(image_id, validation_fraction)
+        image = images / f"{number}.png"
+        records.append(SourceRecord(chosen, values, image, (place,)))
+    return records
+
+
+def _question_type(answer: str) -> str:
+    if answer in ("yes", "no"):
+        return "yes/no"
+    return "shape" if answer in _SHAPES else "color"

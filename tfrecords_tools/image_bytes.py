@@ -1,0 +1,95 @@
+"""Reads the encoded bytes of an image, and says what is wrong with a bad one."""
+
+import pathlib
+
+EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+}
+# What image files often turn out to be, with what to tell of it.
+_FOREIGN = {
+    b"II*\0": "a TIFF",
+    b"MM\0*": "a TIFF",
+    b"<svg": "an SVG",
+    b"<?xm": "an XML or SVG file",
+    b"<htm": "an HTML page",
+    b"<!do": "an HTML page",
+    b"%PDF": "a PDF",
+    b"vers": "a Git LFS pointer",
+}
+
+
+def read_image(path: pathlib.Path, decode: bool = True) -> bytes:
+    """Reads an image file and checks that training can read it too.
+
+    Args:
+        path: JPEG, PNG, WebP, GIF or BMP file.
+        decode: Decode it whole; otherwise look at the first bytes only.
+
+    Returns:
+        The bytes of the file, as they are.
+
+    Raises:
+        ValueError: If there is no such file, or it is no readable image.
+    """
+    try:
+        encoded = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(
+            f"The image {str(path)!r} does not exist; mend the path."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(
+            f"The image {str(path)!r} cannot be read ({reason}); mend the path or "
+            "the permissions."
+        ) from error
+    except ValueError as error:  # A path with a NUL character.
+        raise ValueError(f"{str(path)!r} is no path ({error}); mend it.") from error
+    problem = _problem_in_header(encoded)
+    if problem:
+        raise ValueError(f"The image {str(path)!r} {problem}.")
+    if decode:
+        _check_decodes(path, encoded)
+    return encoded
+
+
+def _problem_in_header(encoded: bytes) -> str | None:
+    head = encoded[:32]
+    if not head:
+        return "has no bytes; fetch the file again"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        # TensorFlow's decoder writes past its buffer on these.
+        if head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 2:
+            return "is an animated WebP; save its first frame as a still image"
+        return None
+    if head[:2] == b"BM" and len(head) > 28 and head[28] < 24:
+        # TensorFlow takes the palette's indices for colours.
+        return "is a BMP with a palette; save it as PNG"
+    if any(head.startswith(magic) for magic in _MAGIC):
+        return None
+    if head[4:8] == b"ftyp":
+        kind = "a HEIC, AVIF or video file"
+    else:
+        kind = _FOREIGN.get(head[:4].lower(), _FOREIGN.get(head[:4]))
+    found = f"is {kind}" if kind else f"begins with {head[:8]!r}"
+    return f"{found}, not JPEG, PNG, WebP, GIF or BMP; convert it or fetch it again"
+
+
+def _check_decodes(path: pathlib.Path, encoded: bytes) -> None:
+    import tensorflow as tf
+
+    try:
+        with tf.device("CPU:0"):
+            # Channels as in the file: 3 would refuse grey BMP and alpha in some.
+            tf.io.decode_image(encoded, expand_animations=False)
+    except tf.errors.OpError as error:
+        reason = error.message.split("}}")[-1].split("[Op:")[0].strip()
+        raise ValueError(
+            f"The image {str(path)!r} cannot be decoded ({reason}); it may be cut "
+            "short: fetch it again."
+        ) from error

@@ -1,0 +1,149 @@
+"""Builds a data directory from images in one folder per class."""
+
+import collections
+import logging
+import os
+import pathlib
+import time
+
+from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.class_names import sorted_class_names
+from tfrecords_tools.image_bytes import EXTENSIONS
+from tfrecords_tools.split_names import split_name
+from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
+from tfrecords_tools.writer import DatasetWriter
+
+_logger = logging.getLogger(__name__)
+
+_SPLITS = ("train", "validation", "test")
+
+
+def build_image_folder(
+    *,
+    folder: str | pathlib.Path,
+    output_dir: str | pathlib.Path,
+    name: str,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    num_shards: int | None = None,
+    check_images: bool = True,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Writes images that lie in one folder per class: `cat/1.jpg`, `train/cat/1.jpg`.
+
+    Records have the schema `labelled`, without text. Classes are the sorted names of
+    the folders. If all top folders are named like splits (train, validation, val,
+    valid, dev, test), they are the splits; otherwise images are split by a hash of
+    their path. Images are those that end in jpg, jpeg, png, webp, gif or bmp. (TFDS's
+    own decoding knows no WebP: read such sets with `kmmft.data`.)
+
+    Args:
+        folder: Folder with one folder per class, or per split.
+        output_dir: Directory that will hold NAME/1.0.0/.
+        name: Name of the dataset.
+        validation_fraction: Share for validation, if folders do not say.
+        test_fraction: Share for test, if folders do not say.
+        num_shards: Files per split; default: by size and number of records.
+        check_images: Decode every image, so that no broken one gets in.
+        skip_bad: Leave bad images out and list them in skipped.jsonl.
+        overwrite: Replace the dataset if it exists.
+
+    Returns:
+        Directory, counts by split, size and time.
+
+    Raises:
+        ValueError: If the folders are not as described, an image is bad, or the
+            dataset exists.
+    """
+    from kmmft.data import schema
+
+    started = time.perf_counter()
+    check_fractions(validation_fraction, test_fraction)
+    root = pathlib.Path(folder)
+    images = _find_images(root)
+    with_splits = _has_split_folders(root, images)
+    records = []
+    for path in images:
+        parts = path.relative_to(root).parts
+        key = "/".join(parts)
+        if with_splits:
+            split = split_name(parts[0])
+        else:
+            split = choose_split(key, validation_fraction, test_fraction)
+        values = {"id": key, "label": parts[1] if with_splits else parts[0]}
+        records.append(SourceRecord(split, values, path, (Place(key),)))
+    class_names = sorted_class_names(record.values["label"] for record in records)
+    writer = DatasetWriter(
+        output_dir,
+        name,
+        schema.labelled(image=True, text=False, class_names=class_names),
+        num_shards=num_shards,
+        overwrite=overwrite,
+    )
+    return write_records(
+        writer,
+        in_hash_order(records, lambda record: record.values["id"]),
+        BadRows(skip_bad),
+        check_images=check_images,
+        started=started,
+    )
+
+
+def _find_images(root: pathlib.Path) -> list[pathlib.Path]:
+    if not root.is_dir():
+        raise ValueError(
+            f"folder must be a directory. Received: {root}, which "
+            f"{'is a file' if root.exists() else 'does not exist'}; mend the path."
+        )
+    images = []
+    others: collections.Counter = collections.Counter()
+    seen = set()
+    for directory, folders, files in os.walk(root, followlinks=True):
+        # A link may lead back to a folder above it.
+        if os.path.realpath(directory) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(directory))
+        # Names that begin with a dot are the system's, not the user's.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            path = pathlib.Path(directory, file)
+            if path.suffix.lower().lstrip(".") in EXTENSIONS:
+                images.append(path)
+            elif not file.startswith("."):
+                others[path.suffix or file] += 1
+    if others:
+        _logger.warning(
+            "Left alone %d files that are no images by their names: %s.",
+            sum(others.values()),
+            ", ".join(f"{count} {kind}" for kind, count in others.most_common(5)),
+        )
+    if not images:
+        raise ValueError(
+            f"folder must hold images ({', '.join(EXTENSIONS)}) in one folder per "
+            f"class. Received: {root}, which holds none; mend the path."
+        )
+    return images
+
+
+def _has_split_folders(root: pathlib.Path, images: list[pathlib.Path]) -> bool:
+    tops = {path.relative_to(root).parts[0] for path in images}
+    splits = {top for top in tops if split_name(top) in _SPLITS}
+    if splits and splits != tops:
+        raise ValueError(
+            "The top folders must be all splits or all classes. Received: "
+            f"{', '.join(sorted(splits))} beside {', '.join(sorted(tops - splits)[:5])}"
+            f" in {root}; move the classes into the splits, or rename."
+        )
+    depth = 3 if splits else 2
+    for path in images:
+        inside = path.relative_to(root)
+        if len(inside.parts) < depth:
+            raise ValueError(
+                "An image must lie in the folder of its class. Received: "
+                f"{inside} in {root}; move it to "
+                f"{'/'.join([*inside.parts[:-1], 'CLASS', inside.name])}."
+            )
+    return bool(splits)

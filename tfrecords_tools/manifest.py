@@ -1,0 +1,116 @@
+"""Builds a data directory from a CSV, TSV or JSONL manifest."""
+
+import pathlib
+import time
+
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.class_names import sorted_class_names
+from tfrecords_tools.manifest_columns import ManifestColumns
+from tfrecords_tools.manifest_records import manifest_records
+from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.write_records import BuildResult, write_records
+from tfrecords_tools.writer import DatasetWriter
+
+
+def build_manifest(
+    *,
+    manifest: str | pathlib.Path,
+    output_dir: str | pathlib.Path,
+    name: str,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    question_column: str | None = None,
+    answer_column: str | None = None,
+    label_column: str | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    split_column: str | None = None,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    num_shards: int | None = None,
+    check_images: bool = True,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Writes the rows of a manifest as records.
+
+    The columns given decide the schema. Image and caption: `image_text`, where the
+    captions of one image make one record. Image, question and answer:
+    `image_question_answer`. Label with image, text or both: `labelled`; class names
+    are sorted, whole numbers by value. White space around texts is taken off. The
+    order of the records is shuffled, the same way each time.
+
+    Args:
+        manifest: File that ends in .csv or .tsv (with a header line) or .jsonl.
+        output_dir: Directory that will hold NAME/1.0.0/.
+        name: Name of the dataset.
+        image_column: Column with paths of images; relative to the manifest.
+        caption_column: Column with captions; in JSONL also lists of captions.
+        question_column: Column with questions.
+        answer_column: Column with answers.
+        label_column: Column with names of classes.
+        text_column: Column with texts to classify.
+        id_column: Column with ids; default: the path of the image for captions, the
+            number of the line otherwise.
+        split_column: Column with the split; val, valid and dev become validation.
+            Without it, rows are split by a hash of the image, or of the text.
+        validation_fraction: Share for validation, without a split column.
+        test_fraction: Share for test, without a split column.
+        num_shards: Files per split; default: by size and number of records.
+        check_images: Decode every image, so that no broken one gets in.
+        skip_bad: Leave bad rows out and list them in skipped.jsonl.
+        overwrite: Replace the dataset if it exists.
+
+    Returns:
+        Directory, counts by split, size and time.
+
+    Raises:
+        ValueError: If the manifest cannot be read, its columns do not make records, a
+            row is bad, or the dataset exists.
+
+    Example:
+        >>> import pathlib
+        >>> rows = "review,stars\\nGood,5\\nBad,1\\n"
+        >>> _ = pathlib.Path("reviews.csv").write_text(rows)
+        >>> result = build_manifest(
+        ...     manifest="reviews.csv", text_column="review", label_column="stars",
+        ...     name="reviews", output_dir="data", validation_fraction=0.0,
+        ...     test_fraction=0.0,
+        ... )
+        >>> result.num_records
+        {'train': 2}
+    """
+    started = time.perf_counter()
+    check_fractions(validation_fraction, test_fraction)
+    columns = ManifestColumns(
+        image=image_column,
+        caption=caption_column,
+        label=label_column,
+        text=text_column,
+        question=question_column,
+        answer=answer_column,
+        id=id_column,
+        split=split_column,
+    )
+    bad_rows = BadRows(skip_bad)
+    records = manifest_records(
+        pathlib.Path(manifest),
+        columns,
+        lambda key: choose_split(key, validation_fraction, test_fraction),
+        bad_rows,
+    )
+    labels = [record.values["label"] for record in records if columns.label]
+    writer = DatasetWriter(
+        output_dir,
+        name,
+        columns.features(sorted_class_names(labels)),
+        num_shards=num_shards,
+        overwrite=overwrite,
+    )
+    return write_records(
+        writer,
+        in_hash_order(records, lambda record: record.values["id"]),
+        bad_rows,
+        check_images=check_images,
+        started=started,
+    )

@@ -1,0 +1,77 @@
+"""Which columns of a manifest hold what, and what records they make."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestColumns:
+    """Names of the columns of a manifest; None for those it does not have.
+
+    Raises:
+        ValueError: If the columns do not make a record.
+
+    Example:
+        >>> ManifestColumns(image="file", caption="text").kind
+        'image_text'
+    """
+
+    image: str | None = None
+    caption: str | None = None
+    label: str | None = None
+    text: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    id: str | None = None
+    split: str | None = None
+
+    def __post_init__(self):
+        given = {
+            field.name
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) is not None
+        } - {"id", "split"}
+        if given not in (
+            {"image", "caption"},
+            {"image", "question", "answer"},
+            {"image", "label"},
+            {"text", "label"},
+            {"image", "text", "label"},
+        ):
+            received = ", ".join(f"{name}_column" for name in sorted(given)) or "none"
+            raise ValueError(
+                "The columns must be image and caption; or image, question and answer; "
+                "or label with image, text or both (and id and split with any). "
+                f"Received: {received}; give the --..._column flags of one of these."
+            )
+
+    @property
+    def kind(self) -> str:
+        """`image_text`, `image_question_answer` or `labelled`."""
+        if self.caption:
+            return "image_text"
+        return "image_question_answer" if self.question else "labelled"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, once each."""
+        values = dataclasses.asdict(self).values()
+        return list(dict.fromkeys(name for name in values if name is not None))
+
+    def features(self, class_names: Iterable[str]) -> "tfds.features.FeaturesDict":
+        """The schema of the records."""
+        from kmmft.data import schema
+
+        if self.kind == "image_text":
+            return schema.image_text()
+        if self.kind == "image_question_answer":
+            return schema.image_question_answer()
+        return schema.labelled(
+            image=self.image is not None,
+            text=self.text is not None,
+            class_names=list(class_names),
+        )

@@ -1,0 +1,214 @@
+"""Makes records from the rows of a manifest."""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.manifest_columns import ManifestColumns
+from tfrecords_tools.manifest_rows import read_rows
+from tfrecords_tools.split_names import split_name
+from tfrecords_tools.write_records import SourceRecord
+
+_logger = logging.getLogger(__name__)
+
+# From what must not be torn apart (an image, a text) to a split.
+ChooseSplit = Callable[[str], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row whose values are checked.
+
+    Attributes:
+        place: Where it stands.
+        id: Its id, or None without an id column.
+        split: Its split.
+        image: Path of the image as the manifest means it, or None.
+        texts: Text by kind; several only for captions in JSONL.
+    """
+
+    place: Place
+    id: str | None
+    split: str
+    image: str | None
+    texts: dict[str, list[str]]
+
+
+def manifest_records(
+    manifest: pathlib.Path,
+    columns: ManifestColumns,
+    choose_split: ChooseSplit,
+    bad_rows: BadRows,
+) -> list[SourceRecord]:
+    """Reads a manifest.
+
+    Args:
+        manifest: CSV, TSV or JSONL file.
+        columns: Which columns hold what.
+        choose_split: Chooses a split where there is no split column.
+        bad_rows: Takes the rows that cannot become records.
+
+    Returns:
+        The records in the order of their first rows. Rows with captions of one image
+        make one record.
+    """
+    rows = _read(manifest, columns, choose_split, bad_rows)
+    if columns.kind == "image_text":
+        records = _by_image(rows, manifest.parent, bad_rows)
+    else:
+        records = _by_row(rows, manifest.parent, columns, bad_rows)
+        _warn_of_shared_images(records)
+    if not records:
+        place, reason = bad_rows.found[0]
+        raise ValueError(
+            f"At least one row must be good. Received: {len(bad_rows.found)} rows, all "
+            f"bad, the first: {place}: {reason}"
+        )
+    return records
+
+
+def _read(
+    manifest: pathlib.Path,
+    columns: ManifestColumns,
+    choose_split: ChooseSplit,
+    bad_rows: BadRows,
+) -> Iterator[_Row]:
+    for place, row in read_rows(manifest, columns.names, bad_rows):
+        try:
+            yield _check(place, row, manifest.parent, columns, choose_split)
+        except ValueError as error:
+            bad_rows.add(place, str(error))
+
+
+def _check(
+    place: Place,
+    row: dict[str, Any],
+    root: pathlib.Path,
+    columns: ManifestColumns,
+    choose_split: ChooseSplit,
+) -> _Row:
+    texts = {}
+    for kind in ("caption", "question", "answer", "label", "text"):
+        column = getattr(columns, kind)
+        if column is None:
+            continue
+        value = row[column]
+        several = kind == "caption" and isinstance(value, list) and value
+        texts[kind] = [_text(one, column) for one in (value if several else [value])]
+    image = columns.image and _image_key(_text(row[columns.image], columns.image), root)
+    if columns.split is not None:
+        split = split_name(_text(row[columns.split], columns.split))
+        if not split.isidentifier() or split == "all":
+            raise ValueError(
+                f"The column {columns.split!r} holds {split!r}, which cannot name a "
+                "split; use letters, digits and '_'."
+            )
+    else:
+        split = choose_split(image or texts["text"][0])
+    row_id = None if columns.id is None else _text(row[columns.id], columns.id)
+    return _Row(place, row_id, split, image, texts)
+
+
+def _text(value: Any, column: str) -> str:
+    """The text of a cell without surrounding white space."""
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(
+            f"The column {column!r} holds a {type(value).__name__}, not a text; mend "
+            "it."
+        )
+    text = (value or "").strip()
+    if not text:
+        raise ValueError(f"The column {column!r} is empty; fill it in.")
+    return text
+
+
+def _image_key(written: str, root: pathlib.Path) -> str:
+    """One name for an image, however its path is written; relative if it can be."""
+    path = os.path.normpath(written)
+    if os.path.isabs(path):
+        below = os.path.relpath(path, root.absolute())
+        path = path if below.startswith("..") else below
+    return pathlib.PurePath(path).as_posix()
+
+
+def _by_image(
+    rows: Iterator[_Row], root: pathlib.Path, bad_rows: BadRows
+) -> list[SourceRecord]:
+    groups: dict[str, list[_Row]] = {}
+    image_of_id: dict[str, str] = {}
+    for row in rows:
+        group = groups.setdefault(row.image, [])
+        first = group[0] if group else row
+        owner = image_of_id.setdefault(row.id or row.image, row.image)
+        if owner != row.image:
+            reason = f"The id {row.id!r} belongs to {owner!r} already; change one."
+        elif first.split != row.split:
+            reason = (
+                f"The image {row.image!r} is in split {row.split!r} here and in "
+                f"{first.split!r} on line {first.place.line}; choose one."
+            )
+        else:
+            group.append(row)
+            continue
+        bad_rows.add(row.place, reason)
+    return [
+        SourceRecord(
+            group[0].split,
+            {
+                "id": group[0].id or image,
+                "captions": [text for row in group for text in row.texts["caption"]],
+            },
+            root / image,
+            tuple(row.place for row in group),
+        )
+        for image, group in groups.items()
+        if group
+    ]
+
+
+def _by_row(
+    rows: Iterator[_Row],
+    root: pathlib.Path,
+    columns: ManifestColumns,
+    bad_rows: BadRows,
+) -> list[SourceRecord]:
+    line_of_id: dict[str, int | None] = {}
+    records = []
+    for row in rows:
+        row_id = row.id or f"line-{row.place.line:07d}"
+        if row_id in line_of_id:
+            bad_rows.add(
+                row.place,
+                f"The id {row_id!r} is on line {line_of_id[row_id]} too; change one.",
+            )
+            continue
+        line_of_id[row_id] = row.place.line
+        values = {kind: text[0] for kind, text in row.texts.items()}
+        values["id"] = row_id
+        if columns.kind == "image_question_answer":
+            values |= {"image_id": row.image, "question_type": ""}
+        image = None if row.image is None else root / row.image
+        records.append(SourceRecord(row.split, values, image, (row.place,)))
+    return records
+
+
+def _warn_of_shared_images(records: list[SourceRecord]) -> None:
+    splits: dict[pathlib.Path, set[str]] = {}
+    for record in records:
+        if record.image is not None:
+            splits.setdefault(record.image, set()).add(record.split)
+    shared = [image for image, names in splits.items() if len(names) > 1]
+    if shared:
+        _logger.warning(
+            "%d images are in more than one split, such as %s: results on the later "
+            "splits will look too good.",
+            len(shared),
+            shared[0],
+        )

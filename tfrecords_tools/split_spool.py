@@ -1,0 +1,82 @@
+"""Gathers the records of one split in one file, then cuts it into shards."""
+
+import hashlib
+import os
+import pathlib
+from typing import IO, Any
+
+# A TFRecord is length (8 bytes), its checksum (4), the payload, its checksum (4).
+_FRAME_BYTES = 16
+_COPY_BYTES = 4 * 2**20
+
+
+class SplitSpool:
+    """The records of one split in the order of writing, before they are cut up.
+
+    The number of shards depends on the number and size of the records, which are
+    known at the end only. A TFRecord file is a row of frames, so a shard is a range
+    of the spool's bytes and nothing is encoded twice.
+
+    Args:
+        path: Where the records are gathered; `-00000-of-00008` is added for shards.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        import tensorflow as tf
+
+        self.path = path
+        self.record_bytes: list[int] = []
+        self._writer = tf.io.TFRecordWriter(os.fspath(path))
+
+    def write(self, payload: bytes) -> None:
+        """Appends one serialised record."""
+        self._writer.write(payload)
+        self.record_bytes.append(len(payload))
+
+    def close(self) -> None:
+        """Ends writing."""
+        self._writer.close()
+
+    def cut_into_shards(self, num_shards: int) -> list[dict[str, Any]]:
+        """Moves the records into shards whose counts differ by at most one.
+
+        The last shard is cut off first, so that the spool shrinks as the shards
+        grow: the disk never holds the data twice.
+
+        Args:
+            num_shards: Number of shards, at most the number of records.
+
+        Returns:
+            For each shard `file`, `num_records`, `num_bytes` and `sha256`.
+        """
+        count = len(self.record_bytes)
+        bounds = [index * count // num_shards for index in range(num_shards + 1)]
+        shards = []
+        with open(self.path, "r+b") as source:
+            for index in reversed(range(num_shards)):
+                payloads = self.record_bytes[bounds[index] : bounds[index + 1]]
+                num_bytes = sum(payloads) + _FRAME_BYTES * len(payloads)
+                suffix = f"-{index:05d}-of-{num_shards:05d}"
+                shard = self.path.with_name(self.path.name + suffix)
+                shards.append(
+                    {
+                        "file": shard.name,
+                        "num_records": len(payloads),
+                        "num_bytes": num_bytes,
+                        "sha256": _cut_off_end(source, num_bytes, shard),
+                    }
+                )
+        self.path.unlink()
+        return shards[::-1]
+
+
+def _cut_off_end(source: IO[bytes], num_bytes: int, path: pathlib.Path) -> str:
+    """Moves the last bytes of a file to another; returns their SHA-256 in hex."""
+    start = source.seek(-num_bytes, os.SEEK_END)
+    digest = hashlib.sha256()
+    with open(path, "wb") as target:
+        while block := source.read(_COPY_BYTES):
+            target.write(block)
+            digest.update(block)
+    source.truncate(start)
+    return digest.hexdigest()
