@@ -1,4 +1,4 @@
-"""Answers questions about images: two pretrained encoders, a fusion layer, a classifier.
+"""Answers questions about images: pretrained encoders, a fusion layer, a classifier.
 
 Data: records of `kmmft.data.schema.image_question_answer` with the splits train,
 validation and test. `--data easy_vqa` builds those of the pip package easy-vqa.
@@ -10,12 +10,9 @@ the 9,673 test questions (most frequent answer: 37.3 %, best without the image: 
 """
 
 import dataclasses
-import itertools
-import json
 import pathlib
 
 import keras
-import numpy as np
 import rich
 import tensorflow as tf
 
@@ -29,7 +26,8 @@ class Config(kmmft.training.RecipeConfig):
     """Settings of one run."""
 
     data: str = "easy_vqa"
-    """TFDS directory, or easy_vqa for the data of the pip package easy-vqa."""
+    """TFDS directory; easy_vqa for the data of the pip package easy-vqa; shapes for
+    small pictures that are drawn on the spot."""
     output_dir: str = "runs/visual_question_answering"
     """Directory of the run. The same command goes on with a run that was killed."""
     use_image: bool = True
@@ -61,7 +59,7 @@ PRESETS = {
         batch_size=128,
     ),
     "smoke": Config(
-        data="smoke",
+        data="shapes",
         output_dir="runs/visual_question_answering_smoke",
         train_text_encoder=False,
         image_size=32,
@@ -97,25 +95,18 @@ def build_data(
     def preprocess(record):
         asked = tf.strings.length(tf.strings.strip(record["question"])) > 0
         tf.debugging.Assert(asked, ["The question is empty."])
-        prepared = {key: record[key] for key in ("id", "question", "question_type")}
-        prepared["label"] = answers.lookup(record["answer"])
-        if config.use_image:
-            prepared["image"] = model.encoders["image"].preprocess(record["image"])
-        return prepared
+        label = answers.lookup(record["answer"])
+        return {**model.decode_record(record), "label": label}
 
     def augment(record, seed):
         return {**record, "image": flip(record["image"], seed)}
-
-    def batch_preprocess(batch):
-        inputs = model.preprocess({key: batch[key] for key in model.encoders})
-        return {**batch, **inputs} if keep_records else (inputs, batch["label"])
 
     return kmmft.data.build_dataset(
         source,
         split=split,
         preprocess=preprocess,
         augment=augment if config.use_image and config.horizontal_flip else None,
-        batch_preprocess=batch_preprocess,
+        batch_preprocess=lambda batch: model.prepare_batch(batch, keep_records),
         batch_size=config.batch_size,
         training=start_step is not None,
         start_step=start_step or 0,
@@ -177,15 +168,15 @@ def train_and_test(
 ) -> tuple[kmmft.models.FusionClassifier, Predictions, dict[str, float]]:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
-    steps = kmmft.data.steps_per_epoch(source, "train", config.batch_size)
-    steps = max(steps // config.validations_per_epoch, 1)
-    validations = config.epochs * config.validations_per_epoch
+    steps, rounds = config.rounds(
+        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
+    )
     with kmmft.training.make_strategy(config.strategy).scope():
         model = build_model(config, answers)
         model.compile(
             kmmft.training.adamw(
                 config.learning_rate,
-                total_steps=steps * validations,
+                total_steps=steps * rounds,
                 weight_decay=config.weight_decay,
             )
         )
@@ -194,45 +185,24 @@ def train_and_test(
         lambda step: build_data(config, source, "train", model, start_step=step),
         run=run,
         steps_per_epoch=steps,
-        epochs=validations,
+        epochs=rounds,
         validation_data=build_data(config, source, "validation", model),
         monitor="val_accuracy",
         patience=config.patience,
     )
     test = build_data(config, source, "test", model, keep_records=True)
     predictions = kmmft.evaluation.predict_records(model, test)
-    types = predictions.text("question_type")
-    tested = kmmft.evaluation.classification_metrics(
-        predictions.records["label"],
-        predictions.classes,
-        model.class_names,
-        groups=types if any(types) else None,
-    )
+    tested = predictions.metrics(model.class_names, groups="question_type")
     samples = steps * config.batch_size * len(run.history())
-    metrics = {f"test/{name}": value for name, value in tested.items()}
-    metrics["train/seconds"] = seconds
-    metrics["train/samples_per_second"] = samples / seconds
-    return model, predictions, metrics
-
-
-def question_answer_pairs(
-    source: kmmft.data.RecordSource, split: str
-) -> tuple[list[str], list[str]]:
-    """Questions and answers of a split, for the floors."""
-    records = kmmft.data.read_records(source, split).map(
-        lambda serialized: kmmft.data.parse_record(serialized, source.features)
+    return (
+        model,
+        predictions,
+        {
+            **{f"test/{name}": value for name, value in tested.items()},
+            "train/seconds": seconds,
+            "train/samples_per_second": samples / seconds,
+        },
     )
-    pairs = [(r["question"], r["answer"]) for r in records.as_numpy_iterator()]
-    return [q.decode() for q, _ in pairs], [a.decode() for _, a in pairs]
-
-
-def floors(source: kmmft.data.RecordSource) -> dict[str, float]:
-    """Accuracy to be had without a model."""
-    train, test = (question_answer_pairs(source, name) for name in ("train", "test"))
-    return {
-        "floor/majority": kmmft.evaluation.majority_floor(train[1], test[1]),
-        "floor/question_only": kmmft.evaluation.question_only_floor(*train, *test),
-    }
 
 
 def export_and_ask(
@@ -249,18 +219,7 @@ def export_and_ask(
     raw = {modality: raw[modality] for modality in model.encoders}
     version = run.export / "1"
     if not version.exists():
-        kmmft.export.export_saved_model(
-            run.export,
-            {
-                "serving_default": kmmft.export.Signature(
-                    model.serve, model.serving_inputs()
-                )
-            },
-            resources=[model],
-            examples=raw,
-            tolerance=1e-4,
-            version=1,
-        )
+        kmmft.export.export_model(model, run.export, raw, version=1)
     served = kmmft.export.ask_in_fresh_process(version, raw)
     return Table(
         f"Asked of {version}, in a process without Keras",
@@ -314,7 +273,8 @@ def main(config: Config) -> dict[str, float]:
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer")
-    metrics = floors(source)
+    floors = kmmft.evaluation.question_answer_floors(source)
+    metrics = {f"floor/{name}": value for name, value in floors.items()}
     with kmmft.data.clear_data_errors(source):
         for variant, changes in FLOORS.items() if config.compare_floors else ():
             directory = run.path / "floors" / variant.replace(" ", "_")
@@ -347,46 +307,27 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building those that the recipe knows to make."""
-    if config.data == "smoke":
-        return kmmft.data.open_source(make_smoke_data(pathlib.Path(config.output_dir)))
-    if config.data != "easy_vqa":
-        return kmmft.data.open_source(config.data)
-    directory = pathlib.Path("data/easy_vqa/1.0.0")
-    if not directory.exists():
-        tfrecords_tools.build_easy_vqa(output_dir="data")
+    if config.data == "easy_vqa":
+        directory = pathlib.Path("data/easy_vqa/1.0.0")
+        if not directory.exists():
+            tfrecords_tools.build_easy_vqa(output_dir="data")
+    elif config.data == "shapes":
+        folder = pathlib.Path(config.output_dir, "data")
+        directory = folder / "shapes/1.0.0"
+        if not directory.exists():
+            tfrecords_tools.build_manifest(
+                manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
+                output_dir=folder,
+                name="shapes",
+                image_column="image",
+                question_column="question",
+                answer_column="answer",
+                id_column="id",
+                split_column="split",
+            )
+    else:
+        directory = config.data
     return kmmft.data.open_source(directory)
-
-
-def make_smoke_data(folder: pathlib.Path) -> pathlib.Path:
-    """Draws plain images and asks for their colour: seconds of training."""
-    directory = folder / "smoke/1.0.0"
-    if directory.exists():
-        return directory
-    colors = {"red": (255, 0, 0), "green": (0, 160, 0), "blue": (0, 0, 255)}
-    rows = []
-    for index, (name, split) in enumerate(
-        itertools.product(colors, 32 * ["train"] + 8 * ["validation"] + 8 * ["test"])
-    ):
-        side = 8 + index % 17
-        picture = np.full((32, 32, 3), 255, np.uint8)
-        picture[:side, :side] = colors[name]
-        file = folder / f"pictures/{index}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(tf.io.encode_png(picture).numpy())
-        row = {"image": str(file.resolve()), "question": "what color is it?"}
-        rows.append({**row, "answer": name, "split": split, "id": str(index)})
-    manifest = folder / "manifest.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tfrecords_tools.build_manifest(
-        manifest=manifest,
-        output_dir=folder,
-        name="smoke",
-        image_column="image",
-        question_column="question",
-        answer_column="answer",
-        id_column="id",
-        split_column="split",
-    ).directory
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ _FILES = {
     "augment": ["ImageAugmentation"],
     "bad_records": ["BadRecord", "BadRecords"],
     "batch_preview": ["preview"],
+    "colored_shapes": ["write_colored_shapes"],
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset", "steps_per_epoch"],
     "images": ["decode_image", "decode_images"],

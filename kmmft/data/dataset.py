@@ -104,7 +104,7 @@ def build_dataset(
         )
     else:
         serialized = read_records(opened, split)
-    parallel = num_parallel_calls or min(len(os.sched_getaffinity(0)), 16)
+    parallel = num_parallel_calls or min(_cores(), 16)
     dataset = isolate_failures(
         serialized.enumerate(chunk_start),
         _record_function(opened, preprocess, augment if training else None, seed),
@@ -189,6 +189,13 @@ def _report_function(
         log.add(split.name, name, reason, limit)
 
     return report
+
+
+def _cores() -> int:
+    # Not every system can tell how many of its cores this process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _options() -> tf.data.Options:

@@ -12,6 +12,7 @@ from kmmft.encoders.efficientnet_lite import (
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.pooling import pool
+from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.text_encoder import TextEncoder
@@ -28,4 +29,5 @@ __all__ = [
     "load_imagenet_weights",
     "pool",
     "read_legacy_checkpoint",
+    "resize_backbone",
 ]

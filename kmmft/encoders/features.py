@@ -1,6 +1,7 @@
 """Reads token sequences and pooled vectors out of backbones of every shape."""
 
 import keras
+import keras_hub
 from keras import ops
 
 from kmmft.encoders.families import ImageFamily, TextFamily
@@ -23,6 +24,10 @@ def image_features(
     if tokens is not None and len(tokens.shape) == 4:
         _, height, width, dim = tokens.shape
         tokens = ops.reshape(tokens, (-1, height * width, dim))
+    if isinstance(backbone, keras_hub.models.SigLIPVisionEncoder):
+        # KerasHub 0.32 announces one token more than there are.
+        count = backbone.embedding.num_positions
+        tokens = ops.reshape(tokens, (-1, count, tokens.shape[-1]))
     return tokens, pooled
 
 

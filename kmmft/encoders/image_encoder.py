@@ -9,6 +9,7 @@ from kmmft.encoders import handles, presets
 from kmmft.encoders.families import image_family
 from kmmft.encoders.features import image_features
 from kmmft.encoders.pooling import pool
+from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.saved_model import image_backbone
 
 
@@ -25,8 +26,8 @@ class ImageEncoder(keras.Model):
         backbone: A KerasHub image backbone, or a functional `keras.Model` whose
             output is a feature map, a token sequence or a vector.
         image_size: (height, width) or one int. Defaults to the backbone's own size,
-            or 224 where any size goes. Vision transformers take only the size that
-            they were built for.
+            or 224 where any size goes. For another size than the backbone was built
+            for, use `from_backbone`.
         pooling: `"cls"`, `"mean"`, `"max"`, `"pooler"` (the backbone's own pooled
             output), or `None` for what the backbone's authors used.
         mean: Mean to subtract, a float or one per channel, in units of [0, 255].
@@ -103,17 +104,28 @@ class ImageEncoder(keras.Model):
         self.output_dim = pooled.shape[-1]
 
     @classmethod
-    def from_backbone(cls, backbone: keras.Model, **kwargs) -> "ImageEncoder":
+    def from_backbone(
+        cls,
+        backbone: keras.Model,
+        image_size: int | tuple[int, int] | None = None,
+        **kwargs,
+    ) -> "ImageEncoder":
         """From a backbone, or from the image tower of a dual-tower backbone.
 
         Args:
             backbone: As in the constructor, or a KerasHub `CLIPBackbone`,
                 `SigLIPBackbone` or `MetaCLIP2Backbone`, whose image tower is taken.
+            image_size: As in the constructor, but a backbone that was built for
+                another size is rebuilt for this one, its position embeddings resized.
             **kwargs: Further arguments of `ImageEncoder`. The towers of CLIP and
                 MetaCLIP 2 come with their projection unless `projection` is given.
         """
         tower, projection = presets.image_tower(backbone)
-        return cls(tower, **{"projection": projection, **kwargs})
+        own = tower.inputs[0].shape[1:3]
+        if image_size is not None and None not in own and own != _pair(image_size):
+            tower = resize_backbone(tower, _pair(image_size))
+        kwargs = {"projection": projection, **kwargs}
+        return cls(tower, image_size=image_size, **kwargs)
 
     @classmethod
     def from_preset(
@@ -130,7 +142,7 @@ class ImageEncoder(keras.Model):
                 KerasHub preset or Hugging Face directory, or `"demo"`: an
                 EfficientNet-Lite0 trained on ImageNet, from a pip package. A
                 SavedModel directory goes to `from_saved_model`.
-            image_size: As in the constructor. Convolutional networks take any size.
+            image_size: As in `from_backbone`.
             load_weights: False gives the architecture with random weights.
             **kwargs: Further arguments of `ImageEncoder`. `mean` and `std` default
                 to those of the preset.
@@ -146,9 +158,7 @@ class ImageEncoder(keras.Model):
         """
         if handles.is_saved_model(handle):
             return cls.from_saved_model(handle, image_size=image_size or 224, **kwargs)
-        backbone, normalisation = presets.load_image_backbone(
-            handle, image_size, load_weights
-        )
+        backbone, normalisation = presets.load_image_backbone(handle, load_weights)
         kwargs = {**normalisation, **kwargs}
         return cls.from_backbone(backbone, image_size=image_size, **kwargs)
 
@@ -197,6 +207,11 @@ class ImageEncoder(keras.Model):
             return data.decode_image(encoded, self.image_size, self.resize_mode)
         return data.decode_images(encoded, self.image_size, self.resize_mode)
 
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        # A frozen encoder gives the same features in training as in use: no dropout.
+        training = training and self.trainable
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
     def get_config(self) -> dict:
         return {
             "name": self.name,
@@ -236,8 +251,7 @@ def _resolve_image_size(
     if any(mine not in (None, new) for mine, new in zip(own, image_size, strict=True)):
         raise ValueError(
             f"`image_size` must be the backbone's {own}. Received: {image_size}. "
-            f"Build the backbone with the image shape {(*image_size, 3)}, or use "
-            f"`ImageEncoder.from_preset(..., image_size={image_size})`"
+            f"Use `ImageEncoder.from_backbone(backbone, image_size={image_size})`"
         )
     return image_size
 

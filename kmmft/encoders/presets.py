@@ -55,10 +55,8 @@ def text_tower(
     return backbone, None
 
 
-def load_image_backbone(
-    handle: str, image_size: int | tuple[int, int] | None, load_weights: bool
-) -> tuple[keras.Model, dict]:
-    """Loads an image backbone.
+def load_image_backbone(handle: str, load_weights: bool) -> tuple[keras.Model, dict]:
+    """Loads an image backbone, or a dual-tower backbone.
 
     Returns:
         The backbone, and a dict with the `mean` and `std` that its preset names
@@ -69,16 +67,9 @@ def load_image_backbone(
         if load_weights:
             load_imagenet_weights(backbone)
         return backbone, {"mean": 127.0, "std": 128.0}
-    arguments = {}
-    if image_size is not None:
-        shape = (image_size,) * 2 if isinstance(image_size, int) else image_size
-        backbone_class = load_or_explain(
-            lambda: _backbone_class(handle), handle, "an image encoder"
-        )
-        arguments = _shape_argument(backbone_class, (*shape, 3))
     backbone = load_or_explain(
         lambda: keras_hub.models.Backbone.from_preset(
-            handle, load_weights=load_weights, **arguments
+            handle, load_weights=load_weights
         ),
         handle,
         "an image encoder",
@@ -138,21 +129,6 @@ def _sentence_pooling(handle: str) -> str | None:
         if config.get(key):
             return pooling
     return None
-
-
-def _backbone_class(handle: str) -> type:
-    from keras_hub.src.utils.preset_utils import get_preset_loader
-
-    return get_preset_loader(handle).check_backbone_class()
-
-
-def _shape_argument(backbone_class: type, shape: tuple[int, int, int]) -> dict:
-    # The towers of a dual-tower backbone are built inside it: their size is fixed.
-    if issubclass(backbone_class, _DUAL_TOWERS):
-        return {}
-    if issubclass(backbone_class, keras_hub.models.EfficientNetBackbone):
-        return {"input_shape": shape}
-    return {"image_shape": shape}
 
 
 def _preset_normalisation(handle: str) -> dict:

@@ -230,6 +230,11 @@ class TextEncoder(keras.Model):
             )
         return self._preprocessor(texts)
 
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        # A frozen encoder gives the same features in training as in use: no dropout.
+        training = training and self.trainable
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
     def get_config(self) -> dict:
         return {
             "name": self.name,

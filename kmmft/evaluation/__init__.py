@@ -14,6 +14,7 @@ from kmmft.evaluation.predictions import (
     predict_records,
     show_examples,
 )
+from kmmft.evaluation.question_answer_floors import question_answer_floors
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
 from kmmft.evaluation.terminal import print_table
@@ -30,6 +31,7 @@ __all__ = [
     "peak_memory_mb",
     "predict_records",
     "print_table",
+    "question_answer_floors",
     "question_only_floor",
     "report_classifier",
     "show_examples",

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.data import RecordSource, parse_record, read_records
+from kmmft.evaluation.classification import classification_metrics
 from kmmft.evaluation.report_parts import Example
 
 
@@ -36,6 +37,26 @@ class Predictions:
     def text(self, feature: str) -> list[str]:
         """A string feature of all records, decoded."""
         return [value.decode(errors="replace") for value in self.records[feature]]
+
+    def metrics(
+        self, class_names: Sequence[str], groups: str | None = None
+    ) -> dict[str, float]:
+        """Accuracy with its interval, and F1, as `classification_metrics` gives them.
+
+        Args:
+            class_names: Names of the classes.
+            groups: Text feature by which to group the records as well, such as
+                `question_type`. Records where it is empty are in no group.
+
+        Returns:
+            Flat dict.
+        """
+        return classification_metrics(
+            self.records["label"],
+            self.classes,
+            class_names,
+            groups=self.text(groups) if groups else None,
+        )
 
 
 def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions:

@@ -28,7 +28,7 @@ def print_table(table: Table) -> None:
 
 def _cell(value: object) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, float):
         return f"{value:.2%}" if 0 <= value <= 1 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -9,12 +9,13 @@ from keras import ops
 
 from kmmft.encoders import ImageEncoder
 from kmmft.losses import SparseTargets
+from kmmft.training import DistributedTraining
 
 TASKS = ("single_label", "multi_label", "regression")
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class FusionClassifier(keras.Model):
+class FusionClassifier(DistributedTraining, keras.Model):
     """Encodes each modality, fuses them and predicts classes or numbers.
 
     The model is a functional Keras model whose output is `(batch, num_outputs)`
@@ -190,8 +191,9 @@ class FusionClassifier(keras.Model):
 
         Args:
             raw: By modality, string tensor `(batch,)` of encoded images or texts.
-                Images that are decoded already pass as they are. With `missing_modalities`, may also hold `<modality>_present`; all
-                are taken to be present otherwise.
+                Images that are decoded already pass as they are. With
+                `missing_modalities`, may also hold `<modality>_present`; all are
+                taken to be present otherwise.
 
         Returns:
             dict of tensors, the inputs of the model.
@@ -207,6 +209,39 @@ class FusionClassifier(keras.Model):
                 key = f"{modality}_present"
                 inputs[key] = raw.get(key, tf.ones(tf.shape(raw[modality])[:1], bool))
         return inputs
+
+    def decode_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Decodes the images of one record: a `preprocess` for `build_dataset`.
+
+        Args:
+            record: Features of one record. Images are named as their encoders.
+
+        Returns:
+            The record with float32 images, without those that no encoder reads.
+        """
+        decoded = {
+            k: v for k, v in record.items() if k in self.encoders or k != "image"
+        }
+        for modality, encoder in self.encoders.items():
+            if isinstance(encoder, ImageEncoder):
+                decoded[modality] = encoder.preprocess(record[modality])
+        return decoded
+
+    def prepare_batch(
+        self, batch: Mapping[str, tf.Tensor], keep_records: bool = False
+    ) -> tuple | dict[str, tf.Tensor]:
+        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
+
+        Args:
+            batch: Batch of decoded records, with `label`.
+            keep_records: Whether to return the records beside the model's inputs, in
+                one dict, as `kmmft.evaluation.predict_records` takes them.
+
+        Returns:
+            `(inputs, label)`, or a dict.
+        """
+        inputs = self.preprocess({name: batch[name] for name in self.encoders})
+        return {**batch, **inputs} if keep_records else (inputs, batch["label"])
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers raw inputs: the function that an exported model runs.

@@ -2,6 +2,7 @@
 
 from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.command_line import parse_config, run_recipe
+from kmmft.training.distributed import DistributedTraining
 from kmmft.training.optimizers import adamw
 from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.resumable_fit import resumable_fit
@@ -10,6 +11,7 @@ from kmmft.training.strategies import make_strategy
 
 __all__ = [
     "Checkpointer",
+    "DistributedTraining",
     "RecipeConfig",
     "RunDirectory",
     "adamw",

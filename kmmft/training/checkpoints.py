@@ -53,6 +53,8 @@ class Checkpointer(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
         self.every_seconds = every_seconds
         self._seconds = tf.Variable(0.0, dtype=tf.float64)
+        # Not the optimizer's count, which leaves out steps whose gradients overflowed.
+        self._step = tf.Variable(0, dtype=tf.int64)
         self._marked_at = time.monotonic()
         self._manager = tf.train.CheckpointManager(
             self._checkpoint(), str(self.path), max_to_keep
@@ -65,6 +67,7 @@ class Checkpointer(keras.callbacks.Callback):
             model=[variable.value for variable in self._state()],
             optimizer=[variable.value for variable in optimizer.variables],
             seconds=self._seconds,
+            step=self._step,
         )
 
     def _state(self) -> list[keras.Variable]:
@@ -74,8 +77,8 @@ class Checkpointer(keras.callbacks.Callback):
 
     @property
     def step(self) -> int:
-        """Number of optimizer steps that the model has behind it."""
-        return int(self.model.optimizer.iterations.numpy())
+        """Number of batches that the model has behind it."""
+        return int(self._step.numpy())
 
     @property
     def seconds(self) -> float:
@@ -86,7 +89,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Brings the model to its last checkpoint.
 
         Returns:
-            The number of steps that it has behind it; 0 if there is no checkpoint.
+            The number of batches that it has behind it; 0 if there is no checkpoint.
 
         Raises:
             ValueError: If the checkpoint is of another model.
@@ -115,7 +118,12 @@ class Checkpointer(keras.callbacks.Callback):
     def on_train_begin(self, logs=None) -> None:
         self._marked_at = time.monotonic()
 
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        self._last_batch = -1
+
     def on_train_batch_end(self, batch: int, logs=None) -> None:
+        self._step.assign_add(batch - self._last_batch)
+        self._last_batch = batch
         if time.monotonic() - self._marked_at >= self.every_seconds:
             self.save()
 

@@ -79,7 +79,7 @@ def _read_config(config_class: type[ConfigT], path: str) -> ConfigT:
     names = {field.name for field in dataclasses.fields(config_class)}
     try:
         values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        unknown = sorted(set(values) - names)
+        unknown = sorted(set(dict(values)) - names)
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(
             "`--config` must name the config.json of a run. "

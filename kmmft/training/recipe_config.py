@@ -46,3 +46,19 @@ class RecipeConfig:
     """Keras dtype policy, such as mixed_bfloat16."""
     resume: bool = True
     """Whether to go on with the run in output_dir."""
+
+    def rounds(self, steps_per_epoch: int) -> tuple[int, int]:
+        """Cuts the training into the stretches between two validations.
+
+        Args:
+            steps_per_epoch: Optimizer steps of one pass over the training data.
+
+        Returns:
+            Steps of one stretch, and the number of stretches in all.
+
+        Example:
+            >>> kmmft.training.RecipeConfig(epochs=2).rounds(10)
+            (10, 2)
+        """
+        steps = max(steps_per_epoch // self.validations_per_epoch, 1)
+        return steps, self.epochs * self.validations_per_epoch

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import keras
@@ -23,6 +25,7 @@ def resumable_fit(
     validation_data: tf.data.Dataset | None = None,
     monitor: str | None = None,
     patience: int | None = None,
+    class_weight: dict[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_every_seconds: float = 60.0,
     verbose: int | str = "auto",
@@ -44,9 +47,11 @@ def resumable_fit(
         monitor: Metric by which the best epoch is chosen, such as `"val_accuracy"`.
             Higher is better, unless the name ends with `loss`.
         patience: Epochs without a better `monitor` after which training stops.
+        class_weight: As in `fit`.
         callbacks: Further callbacks.
         checkpoint_every_seconds: Least time between two checkpoints in an epoch.
-        verbose: As in `fit`.
+        verbose: As in `fit`; `"auto"` is a progress bar in a terminal and one line an
+            epoch elsewhere.
 
     Returns:
         Seconds of training and validation behind the model, all resumptions together.
@@ -54,6 +59,8 @@ def resumable_fit(
     Raises:
         ValueError: If the loss stops being a number.
     """
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
     checkpointer = Checkpointer(run.checkpoints, model, checkpoint_every_seconds)
     step = checkpointer.restore()
     epoch, done = divmod(step, steps_per_epoch)
@@ -72,15 +79,20 @@ def resumable_fit(
     while epoch < epochs and not (best and best.is_over(epoch)):
         # The rest of a broken epoch is a `fit` of its own.
         last = epoch + 1 if done else epochs
-        model.fit(
-            make_dataset(epoch * steps_per_epoch + done),
-            initial_epoch=epoch,
-            epochs=last,
-            steps_per_epoch=steps_per_epoch - done,
-            validation_data=validation_data,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
+        with warnings.catch_warnings():
+            # Keras warns where validation data ends, if it did not know their length.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            model.fit(
+                make_dataset(epoch * steps_per_epoch + done),
+                initial_epoch=epoch,
+                epochs=last,
+                steps_per_epoch=steps_per_epoch - done,
+                validation_data=validation_data,
+                class_weight=class_weight,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=verbose,
+            )
         if model.stop_training:
             break
         epoch, done = last, 0
@@ -153,8 +165,9 @@ class _Best(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.best_epoch() == epoch:
             temporary = self.file.with_name(f".{self.file.name}")
-            self.model.save_weights(temporary.with_suffix(".weights.h5"))
-            temporary.with_suffix(".weights.h5").replace(self.file)
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            self.model.save_weights(temporary)
+            temporary.replace(self.file)
         if self.is_over(epoch + 1):
             logger.info("Stopping: %s is best in epoch %d", self.monitor, epoch)
             self.model.stop_training = True

@@ -36,6 +36,7 @@ def test_contract_and_gradient(family):
     first = encoder.trainable_variables[0]
     assert np.abs(tape.gradient(loss, first)).max() > 0
     assert outputs["tokens"].shape == (2, num_tokens, dim)
+    assert encoder.output["tokens"].shape == (None, num_tokens, dim)
     assert outputs["pooled"].shape == (2, dim) == (2, encoder.output_dim)
     assert outputs["mask"].dtype == tf.bool
     assert np.all(outputs["mask"]) and outputs["mask"].shape == (2, num_tokens)
@@ -209,6 +210,39 @@ def test_preprocess_decodes_one_and_many(vit_encoder):
     for image in (*many, next(iter(dataset))):
         np.testing.assert_array_equal(image, one)
     assert vit_encoder(many)["pooled"].shape == (2, 8)
+
+
+@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2", "vit_det"])
+def test_a_transformer_is_rebuilt_for_another_size(family):
+    backbone = BACKBONES[family][0]()
+    # Constant embeddings stay constant under resizing, whatever the kernel.
+    for weight in backbone.weights:
+        if "pos" in weight.path and "ids" not in weight.path:
+            weight.assign(np.full(weight.shape, 0.25))
+    square = (32, 64) if family == "vit" else (64, 64)
+    encoder = ImageEncoder.from_backbone(backbone, image_size=square)
+    assert encoder.output["tokens"].shape[1] == square[0] * square[1] // 16**2
+    for old, new in zip(backbone.weights, encoder.backbone.weights, strict=True):
+        if "pos" not in new.path:
+            np.testing.assert_array_equal(old, new)
+        elif "ids" not in new.path and old.shape != new.shape:
+            np.testing.assert_allclose(new, np.full(new.shape, 0.25), atol=1e-6)
+    assert np.all(np.isfinite(encoder(np.zeros((1, *square, 3)))["pooled"]))
+
+
+def test_position_embeddings_are_resized_as_a_grid():
+    backbone = vit()
+    table = next(w for w in backbone.weights if w.shape == (5, 8))
+    values = np.arange(40, dtype="float32").reshape(5, 8)
+    table.assign(values)
+    larger = ImageEncoder.from_backbone(backbone, image_size=(64, 32)).backbone
+    resized = next(w for w in larger.weights if w.shape == (9, 8)).numpy()
+    np.testing.assert_array_equal(resized[0], values[0])  # the class token's
+    grid = resized[1:].reshape(4, 2, 8)
+    # The width is unchanged, so columns keep their difference; rows go up.
+    np.testing.assert_allclose(grid[:, 1] - grid[:, 0], np.full((4, 8), 8), atol=1e-4)
+    assert np.all(np.diff(grid[:, 0], axis=0) >= -1e-4)
+    np.testing.assert_allclose(grid.mean(axis=(0, 1)), values[1:].mean(0), atol=1e-3)
 
 
 def test_a_convolutional_preset_takes_another_size(tmp_path):

@@ -1,0 +1,44 @@
+import dataclasses
+import json
+import logging
+
+import pytest
+
+import kmmft
+from kmmft.training import RecipeConfig, RunDirectory
+
+
+def test_files_of_a_run(tmp_path):
+    with RunDirectory(tmp_path / "run", RecipeConfig(epochs=7)) as run:
+        run.write_epoch(0, {"loss": 2.0})
+        run.write_epoch(1, {"loss": 1.0, "val_loss": 3.0})
+        run.write_epoch(1, {"loss": 0.5})
+        logging.getLogger("kmmft").warning("something happened")
+        assert run.metrics() is None
+        run.write_metrics({"test/accuracy": 0.5})
+        assert run.metrics() == {"test/accuracy": 0.5}
+        assert run.history() == [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 0.5}]
+        assert run.history(before=1) == [{"epoch": 0, "loss": 2.0}]
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert files == {"config.json", "metrics.json", "history.csv", "run.log"}
+    assert json.loads((tmp_path / "run/config.json").read_text())["epochs"] == 7
+    assert "something happened" in (tmp_path / "run/run.log").read_text()
+
+
+def test_other_configuration_is_refused(tmp_path):
+    RunDirectory(tmp_path, RecipeConfig(epochs=1)).close()
+    RunDirectory(tmp_path, RecipeConfig(epochs=1, output_dir="elsewhere")).close()
+    with pytest.raises(ValueError, match="epochs was 1, is now 2"):
+        RunDirectory(tmp_path, RecipeConfig(epochs=2))
+
+
+def test_no_resume_refuses_an_existing_run(tmp_path):
+    config = dataclasses.replace(RecipeConfig(), resume=False)
+    RunDirectory(tmp_path, config, resume=False).close()
+    with pytest.raises(ValueError, match="--no-resume"):
+        RunDirectory(tmp_path, config, resume=False)
+
+
+def test_unknown_strategy():
+    with pytest.raises(ValueError, match="Received: strategy='fast'"):
+        kmmft.training.make_strategy("fast")
