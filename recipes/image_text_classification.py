@@ -61,14 +61,15 @@ PRESETS = {
         csv="shapes",
         split_column="split",
         output_dir="runs/image_text_classification_smoke",
+        train_image_encoder=False,
         train_text_encoder=False,
-        image_size=32,
+        image_size=64,
         sequence_length=12,
         hidden_dim=64,
         dropout_rate=0.0,
-        epochs=4,
+        epochs=3,
         batch_size=16,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         max_bad_fraction=0.0,
     ),
 }
@@ -246,7 +247,13 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     if not (run.export / "1").exists():
         examples = kmmft.evaluation.show_examples(
-            predictions, source, "test", model.class_names, text="text", max_examples=3
+            predictions,
+            source,
+            "test",
+            model.class_names,
+            text="text",
+            max_examples=3,
+            in_order=True,
         )
         raw = {"image": [e.image for e in examples], "text": [e.text for e in examples]}
         kmmft.export.export_model(model, run.export, raw, version=1)

@@ -11,7 +11,6 @@ from kmmft.encoders.efficientnet_lite import (
 )
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.image_encoder import ImageEncoder
-from kmmft.encoders.pooling import pool
 from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
@@ -27,7 +26,6 @@ __all__ = [
     "Seq2SeqEncoder",
     "TextEncoder",
     "load_imagenet_weights",
-    "pool",
     "read_legacy_checkpoint",
     "resize_backbone",
 ]

@@ -43,7 +43,7 @@ def report_classifier(
         The path of the page.
     """
     rows = run.history()
-    names = dict.fromkeys(name for row in rows for name in row)
+    names = dict.fromkeys(name for row in rows for name in row if name != "epoch")
     return write_report(
         run.report,
         title=title,

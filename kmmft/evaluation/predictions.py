@@ -102,8 +102,9 @@ def show_examples(
     class_names: Sequence[str],
     text: str,
     max_examples: int = 48,
+    in_order: bool = False,
 ) -> list[Example]:
-    """Chooses examples to look at: all mistakes first, then the least sure answers.
+    """Chooses examples to look at: mistakes first, the least sure answers foremost.
 
     Args:
         predictions: What `predict_records` returned, with `id` and `label`.
@@ -112,13 +113,17 @@ def show_examples(
         class_names: Names of the classes.
         text: Feature to show beside the picture.
         max_examples: Number of examples.
+        in_order: Whether to take the first records as they come instead.
 
     Returns:
         Examples for `write_report`.
     """
-    wrong = predictions.classes != predictions.records["label"]
-    # lexsort sorts by its last key first.
-    order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
+    if in_order:
+        order = range(min(max_examples, len(predictions.probabilities)))
+    else:
+        wrong = predictions.classes != predictions.records["label"]
+        # lexsort sorts by its last key first.
+        order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
     ids = predictions.text("id")
     images = _images(source, split, {ids[row] for row in order})
     texts = predictions.text(text)

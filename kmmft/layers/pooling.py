@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-MODES = ("cls", "mean", "max")
+MODES = ("cls", "last", "mean", "max")
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -11,12 +11,14 @@ class Pooling(keras.layers.Layer):
     """Pools the real tokens of each example into one vector.
 
     Use `"cls"` where the encoder was trained to put its summary in the first
-    token, `"mean"` for sentence encoders, `"max"` for "is it anywhere" questions.
+    token, `"last"` where it is in the last one, `"mean"` for sentence encoders and
+    `"max"` for "is it anywhere" questions.
     Padding never counts, whatever it holds (NaN included), and an example without
     any real token gives zeros. The mean is summed in float32 under float16.
 
     Args:
-        mode: `"cls"` (the first token), `"mean"` or `"max"`.
+        mode: `"cls"` (the first token), `"last"` (the last real token, which presumes
+            padding on the right), `"mean"` or `"max"`.
 
     Call arguments:
         tokens: float tensor `(batch, length, dim)`.
@@ -26,7 +28,7 @@ class Pooling(keras.layers.Layer):
         float tensor `(batch, dim)`.
 
     Raises:
-        ValueError: If `mode` is not one of the three.
+        ValueError: If `mode` is not one of the four.
 
     Example:
         >>> tokens = np.array([[[1.0], [3.0], [99.0]]])
@@ -50,6 +52,10 @@ class Pooling(keras.layers.Layer):
         mask = ops.cast(mask, "bool")[..., None]
         if self.mode == "cls":
             return ops.where(mask[:, 0], tokens[:, 0], 0.0)
+        if self.mode == "last":
+            length = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+            last = ops.equal(ops.cumsum(ops.cast(mask, "int32"), axis=1), length)
+            return ops.sum(ops.where(last & mask, tokens, 0.0), axis=1)
         if self.mode == "max":
             greatest = ops.max(ops.where(mask, tokens, -float("inf")), axis=1)
             return ops.where(ops.any(mask, axis=1), greatest, 0.0)

@@ -169,7 +169,8 @@ class _Best(keras.callbacks.Callback):
             self.model.save_weights(temporary)
             temporary.replace(self.file)
         if self.is_over(epoch + 1):
-            logger.info("Stopping: %s is best in epoch %d", self.monitor, epoch)
+            best = self.best_epoch() + 1
+            logger.info("Stopping: %s was best in epoch %d", self.monitor, best)
             self.model.stop_training = True
 
     def restore(self, model: keras.Model) -> None:

@@ -13,6 +13,7 @@ TOKENS = np.array(
 MASK = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
 EXPECTED = {
     "cls": [[1.0, -5.0], [-2.0, 4.0], [0.0, 0.0]],
+    "last": [[3.0, -1.0], [-2.0, 4.0], [0.0, 0.0]],
     "mean": [[2.0, -3.0], [-2.0, 4.0], [0.0, 0.0]],
     "max": [[3.0, -1.0], [-2.0, 4.0], [0.0, 0.0]],
 }
@@ -27,7 +28,12 @@ def test_hand_values_whatever_the_padding_holds(mode, padding):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_without_mask_all_tokens_are_real(mode):
-    reference = {"cls": TOKENS[:, 0], "mean": TOKENS.mean(1), "max": TOKENS.max(1)}
+    reference = {
+        "cls": TOKENS[:, 0],
+        "last": TOKENS[:, -1],
+        "mean": TOKENS.mean(1),
+        "max": TOKENS.max(1),
+    }
     np.testing.assert_allclose(Pooling(mode)(TOKENS), reference[mode], rtol=1e-6)
 
 

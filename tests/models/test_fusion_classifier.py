@@ -16,9 +16,7 @@ def make_encoders(*names, dropout=0.0):
             keras_hub.models.ViTBackbone((16, 16, 3), 8, 1, 2, 8, 16)
         ),
         "question": lambda: kmmft.encoders.TextEncoder(
-            keras_hub.models.BertBackbone(
-                len(WORDS), 1, 2, 8, 16, dropout=dropout
-            ),
+            keras_hub.models.BertBackbone(len(WORDS), 1, 2, 8, 16, dropout=dropout),
             keras_hub.models.BertTokenizer(WORDS, lowercase=True),
             sequence_length=6,
         ),
@@ -30,7 +28,9 @@ def make_model(names=("image", "question"), dropout=0.0, **kwargs):
     keras.utils.set_random_seed(1)
     fusion = kmmft.layers.ConcatFusion(hidden_dim=8) if len(names) > 1 else None
     kwargs = {"fusion": fusion, "class_names": ANSWERS, **kwargs}
-    return kmmft.models.FusionClassifier(make_encoders(*names, dropout=dropout), **kwargs)
+    return kmmft.models.FusionClassifier(
+        make_encoders(*names, dropout=dropout), **kwargs
+    )
 
 
 @pytest.fixture(scope="module")

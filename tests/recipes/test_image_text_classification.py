@@ -1,0 +1,41 @@
+import dataclasses
+import json
+
+import pytest
+
+from recipes import image_text_classification as recipe
+
+SMOKE = recipe.PRESETS["smoke"]
+
+
+def test_smoke_preset_needs_both_modalities(tmp_path):
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), class_weights=True)
+    metrics = recipe.main(config)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert (tmp_path / "report.html").exists() and (tmp_path / "export/1").exists()
+    # The label is colour and time of day: six classes, of which the image tells the
+    # colour and the text the time.
+    assert metrics["test/accuracy"] > 0.8
+    assert metrics["text_only/accuracy"] < 0.5
+    assert metrics["image_only/accuracy"] < 0.8
+
+
+@pytest.mark.parametrize("changes", [{"csv": ""}, {"data": "somewhere"}])
+def test_one_source_of_data(changes, tmp_path):
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), **changes)
+    with pytest.raises(ValueError, match="Either `--csv` or `--data`"):
+        recipe.main(config)
+
+
+def test_missing_column_is_named(tmp_path):
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), label_column="lable")
+    with pytest.raises(ValueError, match="lable"):
+        recipe.main(config)
+
+
+def test_missing_image_is_named(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("image,text,label,split\ncat.png,a cat,cat,train\n")
+    config = dataclasses.replace(SMOKE, csv=str(file), output_dir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"cat\.png"):
+        recipe.main(config)

@@ -1,0 +1,141 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from recipes import visual_question_answering as recipe
+
+SMOKE = recipe.PRESETS["smoke"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vqa")
+    config = dataclasses.replace(SMOKE, output_dir=str(folder))
+    return config, recipe.main(config), folder
+
+
+def test_smoke_preset_learns_and_writes_everything(run):
+    _, metrics, folder = run
+    names = {entry.name for entry in folder.iterdir()}
+    assert names >= {
+        "config.json",
+        "metrics.json",
+        "history.csv",
+        "tensorboard",
+        "checkpoints",
+        "report.html",
+        "export",
+        "run.log",
+    }
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    # Half the questions are for the colour (1 of 3), half for the shape (1 of 2).
+    assert metrics["floor/question_only"] == pytest.approx(5 / 12)
+    assert metrics["test/accuracy"] > 0.6
+    assert metrics["train/seconds"] > 0 and metrics["peak_memory_mb"] > 100
+    report = (folder / "report.html").read_text()
+    assert "what color is it?" in report and "data:image/png;base64" in report
+
+
+def test_served_model_answers_as_the_tested_one(run):
+    config, metrics, folder = run
+    served = tf.saved_model.load(str(folder / "export/1")).signatures["serving_default"]
+    source = kmmft.data.open_source(folder / "data/shapes/1.0.0")
+    records = [
+        kmmft.data.parse_record(serialized, source.features)
+        for serialized in kmmft.data.read_records(source, "test")
+    ]
+    answers = served(
+        image=tf.stack([record["image"] for record in records]),
+        question=tf.stack([record["question"] for record in records]),
+    )["label"]
+    truth = np.array([record["answer"].numpy() for record in records])
+    assert (answers.numpy() == truth).mean() == pytest.approx(metrics["test/accuracy"])
+
+
+def test_the_same_command_again_runs_nothing(run, capsys):
+    config, metrics, folder = run
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    assert recipe.main(config) == metrics
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+    assert "this model" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused(run):
+    config, _, _ = run
+    with pytest.raises(ValueError, match="seed was 0, is now 1"):
+        recipe.main(dataclasses.replace(config, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": "magic"}, "`--fusion` must be one of concat.*'magic'"),
+        ({"data": "nowhere/1.0.0"}, "nowhere/1.0.0"),
+        ({"image_encoder": "no_such_preset"}, "no_such_preset"),
+        ({"text_encoder": "{folder}"}, "{folder}"),
+        ({"strategy": "fast"}, "`strategy` must be one of"),
+        ({"batch_size": 4096}, "batch_size=4096"),
+    ],
+)
+def test_bad_settings_end_in_one_line(run, changes, message, tmp_path):
+    config, _, folder = run
+    changes = {
+        "data": str(folder / "data/shapes/1.0.0"),
+        "output_dir": str(tmp_path / "run"),
+        **changes,
+    }
+    changes = {
+        key: value.replace("{folder}", str(tmp_path)) if key != "batch_size" else value
+        for key, value in changes.items()
+    }
+    with pytest.raises(ValueError, match=message.replace("{folder}", str(tmp_path))):
+        recipe.main(dataclasses.replace(config, **changes))
+    assert not (tmp_path / "run/metrics.json").exists()
+    assert not (tmp_path / "run/export").exists()
+
+
+def manifest_with(tmp_path, **changed):
+    """Data whose third test or training row is changed."""
+    path = kmmft.data.write_colored_shapes(tmp_path / "pictures")
+    lines = open(path).read().splitlines()
+    header, row = lines[0].split(","), 3
+    values = dict(zip(header, lines[row].split(","), strict=True)) | changed
+    lines[row] = ",".join(values.values())
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return tfrecords_tools.build_manifest(
+        manifest=path,
+        output_dir=tmp_path,
+        name="shapes",
+        image_column="image",
+        question_column="question",
+        answer_column="answer",
+        id_column="id",
+        split_column="split",
+    ).directory
+
+
+def test_unknown_answer_is_named(tmp_path):
+    directory = manifest_with(tmp_path, answer="purple", split="validation")
+    config = dataclasses.replace(
+        SMOKE, data=str(directory), output_dir=str(tmp_path / "run"), epochs=1
+    )
+    with pytest.raises(ValueError, match=r"Too many bad records.*purple"):
+        recipe.main(config)
+
+
+def test_truncated_shard_is_named(run, tmp_path):
+    config, _, _ = run
+    directory = manifest_with(tmp_path)
+    shard = sorted(directory.glob("*-train.tfrecord*"))[0]
+    shard.write_bytes(shard.read_bytes()[:-10])
+    changed = dataclasses.replace(
+        config, data=str(directory), output_dir=str(tmp_path / "run")
+    )
+    with pytest.raises(ValueError, match=shard.name):
+        recipe.main(changed)
