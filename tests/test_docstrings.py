@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +29,13 @@ def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = doctest.testmod(
         importlib.import_module(name),
-        extraglobs={"kmmft": kmmft, "keras": keras, "np": np, "tf": tf},
+        extraglobs={
+            "kmmft": kmmft,
+            "keras": keras,
+            "keras_hub": keras_hub,
+            "np": np,
+            "tf": tf,
+        },
         optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
     )
     assert results.failed == 0

@@ -5,6 +5,8 @@ import keras_hub
 from keras import ops
 
 from kmmft.encoders.families import ImageFamily, TextFamily
+from kmmft.layers import Pooling
+from kmmft.layers.pooling import MODES as POOLING_MODES
 
 
 def image_features(
@@ -54,6 +56,22 @@ def text_features(
     if "segment_ids" in names:
         inputs["segment_ids"] = ops.zeros_like(token_ids)
     return _tokens_and_pooled(backbone, _with_tokens(backbone, family)(inputs))
+
+
+def pooled_tokens(
+    tokens: keras.KerasTensor, mask: keras.KerasTensor | None, pooling: str
+) -> keras.KerasTensor:
+    """Pools by a rule of `kmmft.layers.Pooling`.
+
+    Raises:
+        ValueError: If there is no such rule.
+    """
+    if pooling not in POOLING_MODES:
+        raise ValueError(
+            f"`pooling` must be one of {POOLING_MODES}, 'pooler', or None for the "
+            f"family's own. Received: pooling={pooling!r}"
+        )
+    return Pooling(pooling)(tokens, mask=mask)
 
 
 def _with_tokens(

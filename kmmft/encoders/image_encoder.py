@@ -7,10 +7,9 @@ from keras import ops
 from kmmft import data
 from kmmft.encoders import handles, presets
 from kmmft.encoders.families import image_family
-from kmmft.encoders.features import image_features
+from kmmft.encoders.features import image_features, pooled_tokens
 from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.saved_model import image_backbone
-from kmmft.layers import Pooling
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -285,4 +284,4 @@ def _pool_image(tokens, pooled, pooling, prefix):
         )
     if pooling != "cls":
         tokens = tokens[:, prefix:]
-    return Pooling(pooling)(tokens)
+    return pooled_tokens(tokens, None, pooling)

@@ -6,10 +6,9 @@ from keras import ops
 
 from kmmft.encoders import handles, presets
 from kmmft.encoders.families import text_family
-from kmmft.encoders.features import text_features
+from kmmft.encoders.features import pooled_tokens, text_features
 from kmmft.encoders.saved_model import text_backbone
 from kmmft.encoders.text_preprocessor import TextPreprocessor
-from kmmft.layers import Pooling
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -92,7 +91,7 @@ class TextEncoder(keras.Model):
         mask = padding_mask
         pooling = pooling or ("pooler" if tokens is None else family.pooling)
         if pooling != "pooler" and tokens is not None:
-            pooled = Pooling(pooling)(tokens, mask=mask)
+            pooled = pooled_tokens(tokens, mask, pooling)
         elif pooled is None or pooling != "pooler":
             raise ValueError(
                 f"`pooling` must be one that {type(backbone).__name__} can give. "

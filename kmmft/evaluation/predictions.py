@@ -73,10 +73,16 @@ def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions
     Raises:
         ValueError: If the dataset is empty.
     """
+
+    # Not `predict_on_batch`, which under a strategy answers once for each replica.
+    @tf.function(reduce_retracing=True)
+    def answer(inputs):
+        return model(inputs, training=False)
+
     logits, kept = [], []
     for batch in dataset:
         inputs = {name: batch[name] for name in model.input}
-        logits.append(model.predict_on_batch(inputs))
+        logits.append(answer(inputs).numpy())
         kept.append(
             {
                 name: value.numpy()
@@ -143,10 +149,15 @@ def show_examples(
 def _images(source: RecordSource, split: str, ids: set[str]) -> dict[str, bytes]:
     if "image" not in source.features:
         return {}
-    found = {}
-    for serialized in read_records(source, split):
+
+    def picture(serialized):
         record = parse_record(serialized, source.features)
-        name = record["id"].numpy().decode(errors="replace")
-        if name in ids:
-            found[name] = record["image"].numpy()
+        return record["id"], record["image"]
+
+    found = {}
+    for name, image in read_records(source, split).map(picture).as_numpy_iterator():
+        if len(found) == len(ids):
+            break
+        if name.decode(errors="replace") in ids:
+            found.setdefault(name.decode(errors="replace"), image)
     return found

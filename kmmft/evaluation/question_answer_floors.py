@@ -17,6 +17,9 @@ def question_answer_floors(
     Returns:
         `majority`, of the most frequent answer, and `question_only`, of each
         question's most frequent answer.
+
+    Raises:
+        ValueError: If a split is absent or empty.
     """
     questions, answers = _pairs(source, train)
     test_questions, test_answers = _pairs(source, test)
@@ -33,6 +36,8 @@ def _pairs(source: RecordSource, split: str) -> tuple[list[str], list[str]]:
         record = parse_record(serialized, source.features)
         return record["question"], record["answer"]
 
-    pairs = read_records(source, split).map(pair).as_numpy_iterator()
-    questions, answers = zip(*pairs, strict=True)
-    return [q.decode() for q in questions], [a.decode() for a in answers]
+    pairs = list(read_records(source, split).map(pair).as_numpy_iterator())
+    return (
+        [question.decode(errors="replace") for question, _ in pairs],
+        [answer.decode(errors="replace") for _, answer in pairs],
+    )

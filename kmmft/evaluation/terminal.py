@@ -2,6 +2,7 @@
 
 import rich.console
 import rich.table
+import rich.text
 
 from kmmft.evaluation.report_parts import Table
 
@@ -13,16 +14,19 @@ def print_table(table: Table) -> None:
         table: Floats in [0, 1] are shown as percentages, None as a dash.
 
     Example:
-        >>> kmmft.evaluation.print_table(
-        ...     kmmft.evaluation.Table("Test", ["model", "accuracy"], [["ours", 0.9979]])
-        ... )  # doctest: +SKIP
+        >>> table = kmmft.evaluation.Table("Test", ["model", "right"], [["ours", 0.98]])
+        >>> kmmft.evaluation.print_table(table)
+        Test
+        ...
     """
-    shown = rich.table.Table(title=table.title, title_justify="left")
+    # As `Text`, because rich reads brackets in strings as markup.
+    title = rich.text.Text(table.title)
+    shown = rich.table.Table(title=title, title_justify="left")
     for column in table.header:
         left = column == table.header[0]
-        shown.add_column(column, justify="left" if left else "right")
+        shown.add_column(rich.text.Text(column), justify="left" if left else "right")
     for row in table.rows:
-        shown.add_row(*(_cell(value) for value in row))
+        shown.add_row(*(rich.text.Text(_cell(value)) for value in row))
     rich.console.Console().print(shown)
 
 

@@ -198,7 +198,7 @@ class FusionClassifier(DistributedTraining, keras.Model):
         Returns:
             dict of tensors, the inputs of the model.
         """
-        _check_raw(raw, self.encoders)
+        self._check_raw(raw)
         inputs = {}
         for modality, encoder in self.encoders.items():
             prepared = raw[modality]
@@ -233,14 +233,16 @@ class FusionClassifier(DistributedTraining, keras.Model):
         """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
 
         Args:
-            batch: Batch of decoded records, with `label`.
+            batch: Batch of decoded records, with `label`. With `missing_modalities`,
+                may also hold `<modality>_present`.
             keep_records: Whether to return the records beside the model's inputs, in
                 one dict, as `kmmft.evaluation.predict_records` takes them.
 
         Returns:
             `(inputs, label)`, or a dict.
         """
-        inputs = self.preprocess({name: batch[name] for name in self.encoders})
+        names = [name for name in self._raw_names() if name in batch]
+        inputs = self.preprocess({name: batch[name] for name in names})
         return {**batch, **inputs} if keep_records else (inputs, batch["label"])
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -286,7 +288,7 @@ class FusionClassifier(DistributedTraining, keras.Model):
 
             model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
         """
-        _check_raw(raw, self.encoders)
+        self._check_raw(raw)
         lengths = {key: len(values) for key, values in raw.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(
@@ -310,6 +312,19 @@ class FusionClassifier(DistributedTraining, keras.Model):
             modality: tf.TensorSpec([None], tf.string, name=modality)
             for modality in self.encoders
         }
+
+    def _raw_names(self) -> list[str]:
+        names = list(self.encoders)
+        if self.missing_modalities:
+            names += [f"{modality}_present" for modality in self.encoders]
+        return names
+
+    def _check_raw(self, raw: Mapping) -> None:
+        if not set(self.encoders) <= set(raw) <= set(self._raw_names()):
+            raise ValueError(
+                f"Raw inputs must be given for the modalities {list(self.encoders)}. "
+                f"Received: {list(raw)}."
+            )
 
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
@@ -381,13 +396,4 @@ def _check(encoders, fusion, class_names, task, missing_modalities) -> None:
         raise ValueError(
             f"`class_names` must be {fewest} or more different names for "
             f"task={task!r}. Received: {names}."
-        )
-
-
-def _check_raw(raw: Mapping, encoders: Mapping) -> None:
-    known = {*encoders, *(f"{modality}_present" for modality in encoders)}
-    if not set(encoders) <= set(raw) <= known:
-        raise ValueError(
-            f"Raw inputs must be given for the modalities {list(encoders)}. "
-            f"Received: {list(raw)}."
         )

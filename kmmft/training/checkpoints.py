@@ -48,7 +48,8 @@ class Checkpointer(keras.callbacks.Callback):
     ):
         super().__init__()
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+            with model.distribute_strategy.scope():
+                model.optimizer.build(model.trainable_variables)
         self.set_model(model)
         self.path = pathlib.Path(path)
         self.every_seconds = every_seconds
@@ -124,6 +125,9 @@ class Checkpointer(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         self._step.assign_add(batch - self._last_batch)
         self._last_batch = batch
+        # Not after the last batch: validation and what comes of it are still to come.
+        if batch + 1 == (self.params or {}).get("steps"):
+            return
         if time.monotonic() - self._marked_at >= self.every_seconds:
             self.save()
 

@@ -76,21 +76,34 @@ def parse_config(
 
 
 def _read_config(config_class: type[ConfigT], path: str) -> ConfigT:
-    names = {field.name for field in dataclasses.fields(config_class)}
+    types = {field.name: field.type for field in dataclasses.fields(config_class)}
     try:
         values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        unknown = sorted(set(dict(values)) - names)
-    except (OSError, TypeError, ValueError) as error:
+        if not isinstance(values, dict):
+            raise ValueError("not an object of settings")
+    except (OSError, ValueError) as error:
         raise ValueError(
             "`--config` must name the config.json of a run. "
             f"Received: {path!r} ({error})."
         ) from error
-    if unknown:
+    wrong = [
+        f"{name}={value!r}"
+        for name, value in values.items()
+        if name not in types or not _fits(value, types[name])
+    ]
+    if wrong:
         raise ValueError(
             f"`--config` must have this recipe's settings. Received: {path!r} with "
-            f"{', '.join(unknown)}. Use the config.json of a run of this recipe."
+            f"{', '.join(wrong)}. Use the config.json of a run of this recipe."
         )
     return config_class(**values)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float and type(value) is int:
+        return True
+    # JSON tells these four apart, and nothing else.
+    return kind not in (bool, int, float, str) or type(value) is kind
 
 
 def run_recipe(

@@ -47,8 +47,25 @@ class RecipeConfig:
     resume: bool = True
     """Whether to go on with the run in output_dir."""
 
+    def __post_init__(self):
+        for name in (
+            "image_size",
+            "sequence_length",
+            "epochs",
+            "validations_per_epoch",
+            "patience",
+            "batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
+                )
+
     def rounds(self, steps_per_epoch: int) -> tuple[int, int]:
         """Cuts the training into the stretches between two validations.
+
+        All are equally long, so the last few steps of an epoch may be left out. There
+        are no more of them than steps.
 
         Args:
             steps_per_epoch: Optimizer steps of one pass over the training data.
@@ -60,5 +77,5 @@ class RecipeConfig:
             >>> kmmft.training.RecipeConfig(epochs=2).rounds(10)
             (10, 2)
         """
-        steps = max(steps_per_epoch // self.validations_per_epoch, 1)
-        return steps, self.epochs * self.validations_per_epoch
+        stretches = min(self.validations_per_epoch, steps_per_epoch)
+        return steps_per_epoch // stretches, self.epochs * stretches

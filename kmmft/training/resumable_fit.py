@@ -45,7 +45,8 @@ def resumable_fit(
         epochs: Number of epochs in all.
         validation_data: As in `fit`.
         monitor: Metric by which the best epoch is chosen, such as `"val_accuracy"`.
-            Higher is better, unless the name ends with `loss`.
+            Higher is better, unless the name ends with `loss`, `error`, `mae` or
+            `mse`.
         patience: Epochs without a better `monitor` after which training stops.
         class_weight: As in `fit`.
         callbacks: Further callbacks.
@@ -141,7 +142,8 @@ class _Best(keras.callbacks.Callback):
         self.run = run
         self.monitor = monitor
         self.patience = patience
-        self.sign = -1 if monitor.endswith("loss") else 1
+        lower = monitor.endswith(("loss", "error", "mae", "mse"))
+        self.sign = -1 if lower else 1
         self.file = run.checkpoints / "best.weights.h5"
 
     def best_epoch(self, before: int | None = None) -> int | None:
@@ -154,7 +156,11 @@ class _Best(keras.callbacks.Callback):
                 f"{self.monitor!r}. Choose one of {sorted(rows[-1])}."
             )
         # The first of equals.
-        return int(max(rows, key=lambda row: self.sign * row[self.monitor])["epoch"])
+        return int(max(rows, key=self._score)["epoch"])
+
+    def _score(self, row: dict[str, float]) -> float:
+        value = self.sign * row[self.monitor]
+        return -math.inf if math.isnan(value) else value
 
     def is_over(self, epoch: int) -> bool:
         best = self.best_epoch(before=epoch)

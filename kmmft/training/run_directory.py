@@ -27,7 +27,7 @@ class RunDirectory:
 
     Raises:
         ValueError: If the directory holds a run with another configuration, or any
-            run while `resume` is False.
+            run while `resume` is False, or cannot be written to.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -51,8 +51,14 @@ class RunDirectory:
         self.export = self.path / "export"
         self.report = self.path / "report.html"
         self._check(resume)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write("config.json", json.dumps(self.config, indent=2, default=str))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write("config.json", json.dumps(self.config, indent=2, default=str))
+        except OSError as error:
+            raise ValueError(
+                "A run needs a directory to write to. Received: "
+                f"output_dir={str(self.path)!r} ({error}). Name another --output_dir."
+            ) from error
         self._log = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         self._log.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -76,7 +82,7 @@ class RunDirectory:
             return
         if not resume:
             raise ValueError(
-                "`--no-resume` needs a directory without a run. Received: "
+                "`--no_resume` needs a directory without a run. Received: "
                 f"output_dir={str(self.path)!r}, which holds one. Name another "
                 "--output_dir, or remove this one."
             )
@@ -91,7 +97,7 @@ class RunDirectory:
             raise ValueError(
                 "A run goes on only with its own configuration. Received: "
                 f"{str(self.path)!r}, where {'; '.join(changed)}. Name another "
-                "--output_dir for a new run."
+                "--output_dir for a new run, or remove this one."
             )
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:

@@ -1,14 +1,18 @@
 """Where a model computes."""
 
+import functools
+
 import tensorflow as tf
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
+@functools.cache
 def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     """Makes the `tf.distribute` strategy under which a model is built.
 
-    Make one a process, before anything else runs on the devices.
+    Call it before anything else runs on the devices. Asked again, it gives the same
+    strategy, since a process must not have two mirrored ones.
 
     Args:
         name: `"one_device"`; `"mirrored"`, all GPUs (or logical CPUs) of this host;
@@ -32,7 +36,7 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
         )
     if name == "auto":
         several = len(tf.config.list_logical_devices("GPU")) > 1
-        name = "mirrored" if several else "one_device"
+        return make_strategy("mirrored" if several else "one_device")
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multi_worker":

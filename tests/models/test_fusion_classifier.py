@@ -211,3 +211,21 @@ def test_bad_raw_inputs(model):
         model.classify({"image": [png(1)]})
     with pytest.raises(ValueError, match="same number of examples"):
         model.classify({"image": [png(1)], "question": ["a", "b"]})
+
+
+def test_records_say_which_modality_is_missing():
+    records = {
+        "image": tf.zeros((2, 16, 16, 3)),
+        "question": tf.constant(["red?", "red?"]),
+        "label": tf.constant([0, 1]),
+        "image_present": tf.constant([False, True]),
+    }
+    inputs, _ = make_model(missing_modalities=True).prepare_batch(records)
+    assert inputs["image_present"].numpy().tolist() == [False, True]
+    assert inputs["question_present"].numpy().tolist() == [True, True]
+
+
+def test_presence_is_refused_where_it_would_be_ignored(model):
+    raw = {"image": [png(1)], "question": ["red?"], "image_present": [False]}
+    with pytest.raises(ValueError, match="image_present"):
+        model.classify(raw)

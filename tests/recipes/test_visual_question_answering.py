@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_smoke_preset_learns_and_writes_everything(run):
 
 
 def test_served_model_answers_as_the_tested_one(run):
-    config, metrics, folder = run
+    _, metrics, folder = run
     served = tf.saved_model.load(str(folder / "export/1")).signatures["serving_default"]
     source = kmmft.data.open_source(folder / "data/shapes/1.0.0")
     records = [
@@ -101,13 +102,12 @@ def test_bad_settings_end_in_one_line(run, changes, message, tmp_path):
 
 def manifest_with(tmp_path, **changed):
     """Data whose third test or training row is changed."""
-    path = kmmft.data.write_colored_shapes(tmp_path / "pictures")
-    lines = open(path).read().splitlines()
+    path = pathlib.Path(kmmft.data.write_colored_shapes(tmp_path / "pictures"))
+    lines = path.read_text().splitlines()
     header, row = lines[0].split(","), 3
     values = dict(zip(header, lines[row].split(","), strict=True)) | changed
     lines[row] = ",".join(values.values())
-    with open(path, "w") as file:
-        file.write("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n")
     return tfrecords_tools.build_manifest(
         manifest=path,
         output_dir=tmp_path,

@@ -24,11 +24,13 @@ def test_config_of_an_earlier_run(tmp_path):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match="one of quickstart, smoke.*'fast'"):
+    with pytest.raises(ValueError, match=r"one of quickstart, smoke.*'fast'"):
         parse("--preset", "fast")
 
 
-@pytest.mark.parametrize("text", ["not json", '{"speed": 1}', "[1]"])
+@pytest.mark.parametrize(
+    "text", ["not json", '{"speed": 1}', "[1]", "[]", '{"epochs": "many"}']
+)
 def test_bad_config_file(tmp_path, text):
     file = tmp_path / "config.json"
     file.write_text(text)

@@ -35,10 +35,16 @@ def test_other_configuration_is_refused(tmp_path):
 def test_no_resume_refuses_an_existing_run(tmp_path):
     config = dataclasses.replace(RecipeConfig(), resume=False)
     RunDirectory(tmp_path, config, resume=False).close()
-    with pytest.raises(ValueError, match="--no-resume"):
+    with pytest.raises(ValueError, match="--no_resume"):
         RunDirectory(tmp_path, config, resume=False)
 
 
 def test_unknown_strategy():
     with pytest.raises(ValueError, match="Received: strategy='fast'"):
         kmmft.training.make_strategy("fast")
+
+
+def test_output_dir_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"needs a directory.*output_dir=.*file"):
+        RunDirectory(tmp_path / "file", RecipeConfig())
