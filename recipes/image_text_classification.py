@@ -2,8 +2,8 @@
 
 Data: `--csv FILE` with a column of image paths, one of texts and one of labels (and,
 if you like, one of splits), or `--data DIR`, records of `kmmft.data.schema.labelled`.
-An example may lack its image or its text: modality dropout prepares the model for it,
-and the table shows what it is worth with either of them alone.
+The served model takes an empty string for an image or a text that is missing: modality
+dropout prepares it for that, and the table shows what it is worth with either alone.
 
     python -m recipes.image_text_classification --preset smoke
     python -m recipes.image_text_classification --csv posts.csv --label_column topic
@@ -14,7 +14,6 @@ import pathlib
 
 import keras
 import numpy as np
-import rich
 import tensorflow as tf
 
 import kmmft
@@ -82,8 +81,9 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             "Either `--csv` or `--data` must be given. Received: "
             f"csv={config.csv!r}, data={config.data!r}."
         )
+    schema = kmmft.data.schema.labelled(class_names=["any"])
     if config.data:
-        return kmmft.data.open_source(config.data)
+        return kmmft.data.open_source(config.data, schema)
     folder = pathlib.Path(config.output_dir, "data")
     directory = folder / "pairs/1.0.0"
     if not directory.exists():
@@ -99,7 +99,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             label_column=config.label_column,
             split_column=config.split_column or None,
         )
-    return kmmft.data.open_source(directory)
+    return kmmft.data.open_source(directory, schema)
 
 
 def build_data(
@@ -227,7 +227,8 @@ def main(config: Config) -> dict[str, float]:
         if metrics is None:
             metrics = run_once(config, run)
         kmmft.evaluation.print_table(accuracy_table(metrics))
-        rich.print(f"Report: {run.report}  Served model: {run.export / '1'}")
+        kmmft.evaluation.print_line(f"Report: {run.report}")
+        kmmft.evaluation.print_line(f"Served model: {run.export / '1'}")
     return metrics
 
 

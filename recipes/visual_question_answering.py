@@ -10,15 +10,27 @@ the 9,673 test questions (most frequent answer: 37.3 %, best without the image: 
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
-import rich
 import tensorflow as tf
 
 import kmmft
 import tfrecords_tools
 from kmmft.evaluation import Predictions, Table
+
+FUSIONS = {
+    "concat": kmmft.layers.ConcatFusion,
+    "gated": kmmft.layers.GatedFusion,
+    "bilinear": kmmft.layers.BilinearFusion,
+    "film": functools.partial(kmmft.layers.FiLMFusion, condition="question"),
+    "cross_attention": functools.partial(
+        kmmft.layers.CrossAttentionFusion, query="question"
+    ),
+    "transformer": kmmft.layers.TransformerFusion,
+    "tensor": kmmft.layers.TensorFusion,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +58,19 @@ class Config(kmmft.training.RecipeConfig):
     """Whether training images are mirrored at random."""
     compare_floors: bool = False
     """Also trains without image, without question, and with both encoders frozen."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fusion not in FUSIONS:
+            raise ValueError(
+                f"`--fusion` must be one of {', '.join(FUSIONS)}. "
+                f"Received: {self.fusion!r}."
+            )
+        if not (self.use_image or self.use_question):
+            raise ValueError(
+                "The model must see something. Received: --no_use_image and "
+                "--no_use_question. Leave one of them out."
+            )
 
 
 PRESETS = {
@@ -117,28 +142,6 @@ def build_data(
     )
 
 
-def build_fusion(config: Config) -> keras.layers.Layer | None:
-    """The fusion layer that `--fusion` names; none where there is nothing to fuse."""
-    layers = kmmft.layers
-    width = config.hidden_dim
-    choices = {
-        "concat": lambda: layers.ConcatFusion(width),
-        "gated": lambda: layers.GatedFusion(width),
-        "bilinear": lambda: layers.BilinearFusion(width),
-        "film": lambda: layers.FiLMFusion(width, condition="question"),
-        "cross_attention": lambda: layers.CrossAttentionFusion(width, query="question"),
-        "transformer": lambda: layers.TransformerFusion(width),
-        "tensor": lambda: layers.TensorFusion(width),
-    }
-    if config.fusion not in choices:
-        raise ValueError(
-            f"`--fusion` must be one of {', '.join(choices)}. "
-            f"Received: {config.fusion!r}."
-        )
-    both = config.use_image and config.use_question
-    return choices[config.fusion]() if both else None
-
-
 def build_model(
     config: Config, answers: kmmft.data.Vocabulary
 ) -> kmmft.models.FusionClassifier:
@@ -155,7 +158,7 @@ def build_model(
         encoders["question"].trainable = config.train_text_encoder
     return kmmft.models.FusionClassifier(
         encoders,
-        fusion=build_fusion(config),
+        fusion=FUSIONS[config.fusion](config.hidden_dim) if len(encoders) > 1 else None,
         class_names=answers.entries,
         hidden_dims=(config.head_dim,),
         dropout_rate=config.dropout_rate,
@@ -274,16 +277,17 @@ def main(config: Config) -> dict[str, float]:
         if metrics is None:
             metrics = run_once(config, run)
         kmmft.evaluation.print_table(accuracy_table(metrics))
-        rich.print(f"Report: {run.report}  Served model: {run.export / '1'}")
+        kmmft.evaluation.print_line(f"Report: {run.report}")
+        kmmft.evaluation.print_line(f"Served model: {run.export / '1'}")
     return metrics
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
-    answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer")
-    floors = kmmft.evaluation.question_answer_floors(source)
-    metrics = {f"floor/{name}": value for name, value in floors.items()}
     with kmmft.data.clear_data_errors(source):
+        answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer")
+        floors = kmmft.evaluation.question_answer_floors(source)
+        metrics = {f"floor/{name}": value for name, value in floors.items()}
         for variant, changes in FLOORS.items() if config.compare_floors else ():
             directory = run.path / "floors" / variant.replace(" ", "_")
             changed = dataclasses.replace(
@@ -335,7 +339,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             )
     else:
         directory = config.data
-    return kmmft.data.open_source(directory)
+    return kmmft.data.open_source(directory, kmmft.data.schema.image_question_answer())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from kmmft.evaluation.predictions import (
 from kmmft.evaluation.question_answer_floors import question_answer_floors
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
-from kmmft.evaluation.terminal import print_table
+from kmmft.evaluation.terminal import print_line, print_table
 
 __all__ = [
     "Confusion",
@@ -30,6 +30,7 @@ __all__ = [
     "majority_floor",
     "peak_memory_mb",
     "predict_records",
+    "print_line",
     "print_table",
     "question_answer_floors",
     "question_only_floor",

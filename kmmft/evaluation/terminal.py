@@ -7,6 +7,19 @@ import rich.text
 from kmmft.evaluation.report_parts import Table
 
 
+def print_line(text: str) -> None:
+    """Prints a line as it is; for command lines.
+
+    Args:
+        text: The line.
+
+    Example:
+        >>> kmmft.evaluation.print_line("report: [runs/a]")
+        report: [runs/a]
+    """
+    rich.console.Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
 def print_table(table: Table) -> None:
     """Prints a result table; for command lines.
 

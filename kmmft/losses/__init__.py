@@ -1,5 +1,6 @@
 """Losses that Keras does not have."""
 
 from kmmft.losses.sparse_targets import SparseTargets
+from kmmft.losses.task_loss import TASKS, task_loss
 
-__all__ = ["SparseTargets"]
+__all__ = ["TASKS", "SparseTargets", "task_loss"]

@@ -7,15 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kmmft.encoders import ImageEncoder
-from kmmft.losses import SparseTargets
+from kmmft.losses import TASKS, task_loss
+from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
 from kmmft.training import DistributedTraining
-
-TASKS = ("single_label", "multi_label", "regression")
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class FusionClassifier(DistributedTraining, keras.Model):
+class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
     """Encodes each modality, fuses them and predicts classes or numbers.
 
     The model is a functional Keras model whose output is `(batch, num_outputs)`
@@ -37,7 +35,8 @@ class FusionClassifier(DistributedTraining, keras.Model):
         hidden_dims: Widths of the layers between fusion and output.
         dropout_rate: Dropout before each of the head's dense layers.
         missing_modalities: Whether examples may lack modalities. The batch then
-            also holds `<modality>_present`, bool `(batch,)`, for each.
+            also holds `<modality>_present`, bool `(batch,)`, for each, and an empty
+            raw input is one that is not there.
 
     Call arguments:
         inputs: dict of tensors as above.
@@ -88,10 +87,10 @@ class FusionClassifier(DistributedTraining, keras.Model):
         inputs = {
             key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
             for modality, encoder in encoders.items()
-            for key, tensor in _input_names(modality, encoder).items()
+            for key, tensor in named_inputs(modality, encoder, encoder.input).items()
         }
         features = {
-            modality: encoder(_select(inputs, modality, encoder))
+            modality: encoder(select_inputs(modality, encoder, inputs))
             for modality, encoder in encoders.items()
         }
         if missing_modalities:
@@ -161,89 +160,7 @@ class FusionClassifier(DistributedTraining, keras.Model):
         Raises:
             ValueError: If a regression is asked for smoothing or focusing.
         """
-        losses = keras.losses
-        options = {"from_logits": True, "label_smoothing": label_smoothing}
-        if self.task == "regression":
-            if label_smoothing or focal_gamma:
-                raise ValueError(
-                    "A regression has no classes to smooth or focus on. Received: "
-                    f"label_smoothing={label_smoothing}, focal_gamma={focal_gamma}."
-                )
-            return losses.MeanSquaredError()
-        if self.task == "multi_label":
-            if focal_gamma:
-                return losses.BinaryFocalCrossentropy(gamma=focal_gamma, **options)
-            return losses.BinaryCrossentropy(**options)
-        if focal_gamma:
-            loss = losses.CategoricalFocalCrossentropy(
-                alpha=1.0, gamma=focal_gamma, **options
-            )
-        elif label_smoothing:
-            loss = losses.CategoricalCrossentropy(**options)
-        else:
-            return losses.SparseCategoricalCrossentropy(from_logits=True)
-        return SparseTargets(loss, num_classes=len(self.class_names))
-
-    def preprocess(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Turns a batch of raw bytes and strings into the model's inputs.
-
-        Pure TensorFlow: works in `tf.data` and in an exported graph.
-
-        Args:
-            raw: By modality, string tensor `(batch,)` of encoded images or texts.
-                Images that are decoded already pass as they are. With
-                `missing_modalities`, may also hold `<modality>_present`; all are
-                taken to be present otherwise.
-
-        Returns:
-            dict of tensors, the inputs of the model.
-        """
-        self._check_raw(raw)
-        inputs = {}
-        for modality, encoder in self.encoders.items():
-            prepared = raw[modality]
-            if prepared.dtype == tf.string:
-                prepared = encoder.preprocess(prepared)
-            inputs |= _named(modality, encoder, prepared)
-            if self.missing_modalities:
-                key = f"{modality}_present"
-                inputs[key] = raw.get(key, tf.ones(tf.shape(raw[modality])[:1], bool))
-        return inputs
-
-    def decode_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Decodes the images of one record: a `preprocess` for `build_dataset`.
-
-        Args:
-            record: Features of one record. Images are named as their encoders.
-
-        Returns:
-            The record with float32 images, without those that no encoder reads.
-        """
-        decoded = {
-            k: v for k, v in record.items() if k in self.encoders or k != "image"
-        }
-        for modality, encoder in self.encoders.items():
-            if isinstance(encoder, ImageEncoder):
-                decoded[modality] = encoder.preprocess(record[modality])
-        return decoded
-
-    def prepare_batch(
-        self, batch: Mapping[str, tf.Tensor], keep_records: bool = False
-    ) -> tuple | dict[str, tf.Tensor]:
-        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
-
-        Args:
-            batch: Batch of decoded records, with `label`. With `missing_modalities`,
-                may also hold `<modality>_present`.
-            keep_records: Whether to return the records beside the model's inputs, in
-                one dict, as `kmmft.evaluation.predict_records` takes them.
-
-        Returns:
-            `(inputs, label)`, or a dict.
-        """
-        names = [name for name in self._raw_names() if name in batch]
-        inputs = self.preprocess({name: batch[name] for name in names})
-        return {**batch, **inputs} if keep_records else (inputs, batch["label"])
+        return task_loss(self.task, len(self.class_names), label_smoothing, focal_gamma)
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers raw inputs: the function that an exported model runs.
@@ -306,26 +223,6 @@ class FusionClassifier(DistributedTraining, keras.Model):
             for key in parts[0]
         }
 
-    def serving_inputs(self) -> dict[str, tf.TensorSpec]:
-        """Specs of the raw inputs of `serve`, for the export."""
-        return {
-            modality: tf.TensorSpec([None], tf.string, name=modality)
-            for modality in self.encoders
-        }
-
-    def _raw_names(self) -> list[str]:
-        names = list(self.encoders)
-        if self.missing_modalities:
-            names += [f"{modality}_present" for modality in self.encoders]
-        return names
-
-    def _check_raw(self, raw: Mapping) -> None:
-        if not set(self.encoders) <= set(raw) <= set(self._raw_names()):
-            raise ValueError(
-                f"Raw inputs must be given for the modalities {list(self.encoders)}. "
-                f"Received: {list(raw)}."
-            )
-
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {
@@ -357,28 +254,6 @@ class FusionClassifier(DistributedTraining, keras.Model):
         return cls(**config)
 
 
-def _prefix(modality: str) -> str:
-    return "" if modality == "text" else f"{modality}_"
-
-
-def _named(modality: str, encoder: keras.Model, values) -> dict:
-    """The encoder's inputs under their names in the batch."""
-    if isinstance(encoder, ImageEncoder):
-        return {modality: values}
-    return {f"{_prefix(modality)}{key}": value for key, value in values.items()}
-
-
-def _input_names(modality: str, encoder: keras.Model) -> dict:
-    return _named(modality, encoder, encoder.input)
-
-
-def _select(inputs: Mapping, modality: str, encoder: keras.Model):
-    """The encoder's inputs, taken out of the batch."""
-    if isinstance(encoder, ImageEncoder):
-        return inputs[modality]
-    return {key: inputs[f"{_prefix(modality)}{key}"] for key in encoder.input}
-
-
 def _check(encoders, fusion, class_names, task, missing_modalities) -> None:
     if not encoders:
         raise ValueError("A FusionClassifier needs an encoder. Received: encoders={}.")
@@ -389,6 +264,12 @@ def _check(encoders, fusion, class_names, task, missing_modalities) -> None:
             "Several modalities, or missing ones, need a fusion layer, such as "
             "kmmft.layers.GatedFusion(hidden_dim=256). Received: fusion=None with the "
             f"modalities {list(encoders)}."
+        )
+    layer_names = [encoder.name for encoder in encoders.values()]
+    if len(set(layer_names)) < len(layer_names):
+        raise ValueError(
+            "Encoders must have different names, since Keras tells layers by them. "
+            f"Received: {layer_names}. Give one of them another `name=`."
         )
     names = list(class_names)
     fewest = 2 if task == "single_label" else 1

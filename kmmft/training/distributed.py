@@ -10,6 +10,10 @@ class DistributedTraining:
     for boolean inputs, such as padding masks, and for batches of unequal size. The
     first replica's batch is enough.
 
+    Still as in stock Keras on several replicas: dropout draws the same mask on each,
+    BatchNorm keeps statistics of its own on each, and `global_clipnorm` clips each
+    replica's gradients before they are summed.
+
     Example:
         >>> class Model(kmmft.training.DistributedTraining, keras.Model):
         ...     pass

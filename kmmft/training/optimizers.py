@@ -24,15 +24,16 @@ def adamw(
 
     Example:
         >>> optimizer = kmmft.training.adamw(1e-3, total_steps=100)
-        >>> float(optimizer.learning_rate)
-        0.0
+        >>> round(float(optimizer.learning_rate) * 6, 6)
+        0.001
 
     References:
         - [Loshchilov & Hutter, 2017](https://arxiv.org/abs/1711.05101), alg. 2.
     """
     warmup_steps = max(int(warmup_fraction * total_steps), 1)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
+        # Not from zero, which would waste the first step.
+        learning_rate / (warmup_steps + 1),
         decay_steps=max(total_steps - warmup_steps, 1),
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,

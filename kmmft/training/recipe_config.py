@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from kmmft.training.strategies import check_strategy
+
 
 @dataclasses.dataclass(frozen=True)
 class RecipeConfig:
@@ -41,13 +43,14 @@ class RecipeConfig:
     seed: int = 0
     """Seed of weights, order and augmentation."""
     strategy: str = "auto"
-    """auto, one_device, mirrored, multi_worker or tpu."""
+    """auto, one_device or mirrored."""
     dtype_policy: str = "float32"
     """Keras dtype policy, such as mixed_bfloat16."""
     resume: bool = True
     """Whether to go on with the run in output_dir."""
 
     def __post_init__(self):
+        check_strategy(self.strategy)
         for name in (
             "image_size",
             "sequence_length",

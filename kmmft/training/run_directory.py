@@ -78,7 +78,9 @@ class RunDirectory:
 
     def _check(self, resume: bool) -> None:
         file = self.path / "config.json"
-        if not file.exists():
+        # A run that came to nothing, as by a misspelt name, is in nobody's way.
+        names = {entry.name for entry in self.path.glob("*")} - {"run.log"}
+        if not file.exists() or names == {file.name}:
             return
         if not resume:
             raise ValueError(

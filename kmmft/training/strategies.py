@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+STRATEGIES = ("auto", "one_device", "mirrored")
 
 
 @functools.cache
@@ -16,9 +16,8 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
 
     Args:
         name: `"one_device"`; `"mirrored"`, all GPUs (or logical CPUs) of this host;
-            `"multi_worker"`, all hosts of `TF_CONFIG`; `"tpu"`, the TPU that
-            `TPU_NAME` or the local host gives; `"auto"`, `mirrored` where there are
-            several GPUs and `one_device` elsewhere.
+            `"auto"`, `mirrored` where there are several GPUs and `one_device`
+            elsewhere.
 
     Returns:
         A `tf.distribute.Strategy`; enter its `scope()` to build and compile.
@@ -30,18 +29,18 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
         >>> with kmmft.training.make_strategy("one_device").scope():
         ...     model = keras.Sequential([keras.layers.Dense(1)])
     """
-    if name not in STRATEGIES:
-        raise ValueError(
-            f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}."
-        )
+    check_strategy(name)
     if name == "auto":
         several = len(tf.config.list_logical_devices("GPU")) > 1
         return make_strategy("mirrored" if several else "one_device")
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "tpu":
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
-        return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
+
+
+def check_strategy(name: str) -> None:
+    """Raises a ValueError unless there is a strategy of this name."""
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}."
+        )

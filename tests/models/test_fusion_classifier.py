@@ -187,6 +187,50 @@ def test_mirrored_training_equals_one_device(two_replicas):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+def test_empty_raw_input_is_one_that_is_missing():
+    model = make_model(missing_modalities=True)
+    raw = {"image": [png(9), b"", png(9)], "question": ["red?", "red?", ""]}
+    answered = model.classify(raw)["probabilities"]
+    batch = model.preprocess(
+        {"image": tf.constant([png(9)] * 3), "question": tf.constant(["red?"] * 3)}
+    )
+    batch["image_present"] = tf.constant([True, False, True])
+    batch["question_present"] = tf.constant([True, True, False])
+    expected = tf.nn.softmax(model(batch)).numpy()
+    np.testing.assert_allclose(answered, expected, atol=1e-6)
+    assert np.abs(expected[0] - expected[1:]).max(-1).min() > 1e-4
+
+
+def test_records_with_a_missing_image_become_batches():
+    model = make_model(missing_modalities=True)
+    records = [
+        model.decode_record(
+            {"image": tf.constant(image), "question": tf.constant("red?"), "label": 1}
+        )
+        for image in (png(9), b"")
+    ]
+    batch = {key: tf.stack([r[key] for r in records]) for key in records[0]}
+    inputs, label = model.prepare_batch(batch)
+    assert inputs["image_present"].numpy().tolist() == [True, False]
+    assert inputs["question_present"].numpy().tolist() == [True, True]
+    assert label.numpy().tolist() == [1, 1] and set(inputs) == set(model.input)
+
+
+def test_missing_image_is_an_error_where_none_may_be_missing(model):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.classify({"image": [b""], "question": ["red?"]})
+
+
+def test_encoders_of_one_name():
+    encoder = make_encoders("question")["question"]
+    with pytest.raises(ValueError, match=r"different names.*text_encoder"):
+        kmmft.models.FusionClassifier(
+            {"premise": encoder, "hypothesis": make_encoders("question")["question"]},
+            kmmft.layers.ConcatFusion(8),
+            ANSWERS,
+        )
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -1,0 +1,165 @@
+"""From raw bytes and strings to a model's inputs."""
+
+import base64
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from kmmft.encoders import ImageEncoder
+
+# One white pixel: what stands in for an image that is not there.
+_BLANK_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJ"
+    "RU5ErkJggg=="
+)
+
+
+def named_inputs(modality: str, encoder: keras.Model, values) -> dict:
+    """An encoder's inputs under their names in the batch.
+
+    An image encoder's are under its modality. A text encoder's are `token_ids` and
+    `padding_mask`, with the modality before them unless that is `text`.
+    """
+    if isinstance(encoder, ImageEncoder):
+        return {modality: values}
+    prefix = "" if modality == "text" else f"{modality}_"
+    return {f"{prefix}{key}": value for key, value in values.items()}
+
+
+def select_inputs(modality: str, encoder: keras.Model, batch: Mapping):
+    """Undoes `named_inputs`."""
+    if isinstance(encoder, ImageEncoder):
+        return batch[modality]
+    names = {key: key for key in encoder.input}
+    return {
+        key: batch[name] for name, key in named_inputs(modality, encoder, names).items()
+    }
+
+
+def is_present(raw: tf.Tensor) -> tf.Tensor:
+    """Which raw inputs are there: those that are not the empty string.
+
+    Args:
+        raw: string tensor of any shape, or decoded images `(batch, ...)`, which are
+            all there.
+
+    Returns:
+        bool tensor.
+    """
+    if raw.dtype == tf.string:
+        return tf.strings.length(raw) > 0
+    return tf.ones(tf.shape(raw)[:1], bool)
+
+
+def decode_images(encoder: ImageEncoder, raw: tf.Tensor, may_miss: bool) -> tf.Tensor:
+    """Decodes images; those that are missing become white, if they may be.
+
+    Args:
+        encoder: Its `preprocess` decodes.
+        raw: string tensor, a scalar or `(batch,)`.
+        may_miss: Whether the empty string stands for a missing image.
+
+    Returns:
+        float32 images.
+    """
+    if may_miss:
+        raw = tf.where(is_present(raw), raw, _BLANK_PNG)
+    return encoder.preprocess(raw)
+
+
+class RawInputs:
+    """Mixin for models that own encoders: turns raw records into their inputs.
+
+    The model has `encoders`, by modality, and `missing_modalities`, whether an
+    example may lack some of them.
+    """
+
+    def preprocess(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Turns a batch of raw bytes and strings into the model's inputs.
+
+        Pure TensorFlow: works in `tf.data` and in an exported graph.
+
+        Args:
+            raw: By modality, string tensor `(batch,)` of encoded images or texts.
+                Images that are decoded already pass as they are. With
+                `missing_modalities`, the empty string stands for an input that is
+                not there, unless `<modality>_present` says otherwise.
+
+        Returns:
+            dict of tensors, the inputs of the model.
+        """
+        self._check_raw(raw)
+        inputs = {}
+        for modality, encoder in self.encoders.items():
+            prepared = raw[modality]
+            if prepared.dtype == tf.string and isinstance(encoder, ImageEncoder):
+                prepared = decode_images(encoder, prepared, self.missing_modalities)
+            elif prepared.dtype == tf.string:
+                prepared = encoder.preprocess(prepared)
+            inputs |= named_inputs(modality, encoder, prepared)
+            if self.missing_modalities:
+                key = f"{modality}_present"
+                inputs[key] = raw[key] if key in raw else is_present(raw[modality])
+        return inputs
+
+    def decode_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Decodes the images of one record: a `preprocess` for `build_dataset`.
+
+        Args:
+            record: Features of one record. Images are named as their encoders.
+
+        Returns:
+            The record with float32 images, without an `image` that no encoder reads.
+            With `missing_modalities`, also with `<modality>_present` for each image.
+        """
+        decoded = {
+            name: feature
+            for name, feature in record.items()
+            if name in self.encoders or name != "image"
+        }
+        for modality, encoder in self.encoders.items():
+            if isinstance(encoder, ImageEncoder):
+                raw = record[modality]
+                decoded[modality] = decode_images(encoder, raw, self.missing_modalities)
+                if self.missing_modalities:
+                    decoded[f"{modality}_present"] = is_present(raw)
+        return decoded
+
+    def prepare_batch(
+        self, batch: Mapping[str, tf.Tensor], keep_records: bool = False
+    ) -> tuple | dict[str, tf.Tensor]:
+        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
+
+        Args:
+            batch: Batch of decoded records, with `label`. With `missing_modalities`,
+                may also hold `<modality>_present`.
+            keep_records: Whether to return the records beside the model's inputs, in
+                one dict, as `kmmft.evaluation.predict_records` takes them.
+
+        Returns:
+            `(inputs, label)`, or a dict.
+        """
+        names = [name for name in self._raw_names() if name in batch]
+        inputs = self.preprocess({name: batch[name] for name in names})
+        return {**batch, **inputs} if keep_records else (inputs, batch["label"])
+
+    def serving_inputs(self) -> dict[str, tf.TensorSpec]:
+        """Specs of the raw inputs of `serve`, for the export."""
+        return {
+            modality: tf.TensorSpec([None], tf.string, name=modality)
+            for modality in self.encoders
+        }
+
+    def _raw_names(self) -> list[str]:
+        names = list(self.encoders)
+        if self.missing_modalities:
+            names += [f"{modality}_present" for modality in self.encoders]
+        return names
+
+    def _check_raw(self, raw: Mapping) -> None:
+        if not set(self.encoders) <= set(raw) <= set(self._raw_names()):
+            raise ValueError(
+                f"Raw inputs must be given for the modalities {list(self.encoders)}. "
+                f"Received: {list(raw)}."
+            )
