@@ -21,11 +21,11 @@ def is_bound(name: str) -> bool:
 
 
 def percent(value: float) -> str:
-    """A share as a percentage with one decimal."""
-    # 99.96 % must not be shown as a perfect 100.0 %.
-    if 0 < 1 - value < 0.0005:
-        return f"{math.floor(value * 10_000) / 100:.2f} %"
-    return f"{100 * value:.1f} %"
+    """A share as a percentage with one decimal, or two where it is nearly all."""
+    if not 0.99 < value < 1:
+        return f"{100 * value:.1f} %"
+    # 99.996 % must not be shown as a perfect 100.00 %.
+    return f"{min(100 * value, 99.99):.2f} %"
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ import rich.table
 import rich.text
 
 from kmmft.evaluation.report_parts import Table
+from kmmft.evaluation.report_text import percent
 
 
 def print_line(text: str) -> None:
@@ -47,5 +48,5 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.2%}" if 0 <= value <= 1 else f"{value:,.1f}"
+        return percent(value) if 0 <= value <= 1 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

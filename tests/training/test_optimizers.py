@@ -62,10 +62,11 @@ def test_three_steps_equal_the_paper_with_decay_of_kernels_only():
             g = gradients[i] * 0.5 / max(norm, 0.5)
             first[i] = 0.9 * first[i] + 0.1 * g
             second[i] = 0.999 * second[i] + 0.001 * g**2
-            m = first[i] / (1 - 0.9 ** (step + 1))
-            v = second[i] / (1 - 0.999 ** (step + 1))
+            # Epsilon is that of Kingma & Ba, 2014, end of section 2 ("epsilon hat").
+            scale = np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
+            update = scale * first[i] / (np.sqrt(second[i]) + 1e-7)
             decay = 0.3 if variable.name == "kernel" else 0.0
-            weights[i] -= rate * (m / (np.sqrt(v) + 1e-7) + decay * weights[i])
+            weights[i] -= rate * (update + decay * weights[i])
     names = [variable.name for variable in variables]
     assert sorted(names) == ["beta", "bias", "gamma", "kernel"]
     for variable, expected in zip(variables, weights, strict=True):

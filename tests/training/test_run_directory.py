@@ -26,7 +26,8 @@ def test_files_of_a_run(tmp_path):
 
 
 def test_other_configuration_is_refused(tmp_path):
-    RunDirectory(tmp_path, RecipeConfig(epochs=1)).close()
+    with RunDirectory(tmp_path, RecipeConfig(epochs=1)) as run:
+        run.write_epoch(0, {"loss": 1.0})
     RunDirectory(tmp_path, RecipeConfig(epochs=1, output_dir="elsewhere")).close()
     with pytest.raises(ValueError, match="epochs was 1, is now 2"):
         RunDirectory(tmp_path, RecipeConfig(epochs=2))
@@ -34,9 +35,16 @@ def test_other_configuration_is_refused(tmp_path):
 
 def test_no_resume_refuses_an_existing_run(tmp_path):
     config = dataclasses.replace(RecipeConfig(), resume=False)
-    RunDirectory(tmp_path, config, resume=False).close()
+    with RunDirectory(tmp_path, config, resume=False) as run:
+        run.write_epoch(0, {"loss": 1.0})
     with pytest.raises(ValueError, match="--no_resume"):
         RunDirectory(tmp_path, config, resume=False)
+
+
+def test_a_run_that_came_to_nothing_is_in_nobodys_way(tmp_path):
+    RunDirectory(tmp_path, RecipeConfig(image_encoder="misspelt")).close()
+    RunDirectory(tmp_path, RecipeConfig(image_encoder="demo")).close()
+    assert json.loads((tmp_path / "config.json").read_text())["image_encoder"] == "demo"
 
 
 def test_unknown_strategy():
