@@ -247,16 +247,8 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         metrics |= {f"{prefix}/{name}": value for name, value in scores.items()}
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     if not (run.export / "1").exists():
-        examples = kmmft.evaluation.show_examples(
-            predictions,
-            source,
-            "test",
-            model.class_names,
-            text="text",
-            max_examples=3,
-            in_order=True,
-        )
-        raw = {"image": [e.image for e in examples], "text": [e.text for e in examples]}
+        records = kmmft.data.first_records(source, "test", 3)
+        raw = {name: [record[name] for record in records] for name in model.encoders}
         kmmft.export.export_model(model, run.export, raw, version=1)
     kmmft.evaluation.report_classifier(
         run,

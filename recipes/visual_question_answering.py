@@ -212,22 +212,12 @@ def train_and_test(
 
 def export_and_ask(
     model: kmmft.models.FusionClassifier,
-    predictions: Predictions,
     source: kmmft.data.RecordSource,
     run: kmmft.training.RunDirectory,
 ) -> Table:
     """Exports the model, and has a process without Keras answer three questions."""
-    examples = kmmft.evaluation.show_examples(
-        predictions,
-        source,
-        "test",
-        model.class_names,
-        text="question",
-        max_examples=3,
-        in_order=True,
-    )
-    raw = {"image": [e.image for e in examples], "question": [e.text for e in examples]}
-    raw = {modality: raw[modality] for modality in model.encoders}
+    records = kmmft.data.first_records(source, "test", 3)
+    raw = {name: [record[name] for record in records] for name in model.encoders}
     version = run.export / "1"
     if not version.exists():
         kmmft.export.export_model(model, run.export, raw, version=1)
@@ -236,9 +226,9 @@ def export_and_ask(
         "Asked of the served model, in a process without Keras",
         ["id", "question", "truth", "answer", "probability"],
         [
-            [e.id, e.text, e.target, label.decode(), probability]
-            for e, label, probability in zip(
-                examples, served["label"], served["probability"], strict=True
+            [r["id"], r["question"], r["answer"], label.decode(), probability]
+            for r, label, probability in zip(
+                records, served["label"], served["probability"], strict=True
             )
         ],
         note="The first three test questions.",
@@ -299,7 +289,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         model, predictions, tested = train_and_test(config, source, answers, run)
     metrics |= tested
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
-    asked = export_and_ask(model, predictions, source, run)
+    asked = export_and_ask(model, source, run)
     kmmft.evaluation.print_table(asked)
     kmmft.evaluation.report_classifier(
         run,

@@ -14,7 +14,14 @@ _FILES = {
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset", "steps_per_epoch"],
     "images": ["decode_image", "decode_images"],
-    "reading": ["RecordSource", "Split", "open_source", "parse_record", "read_records"],
+    "reading": [
+        "RecordSource",
+        "Split",
+        "first_records",
+        "open_source",
+        "parse_record",
+        "read_records",
+    ],
     "tfrecord_files": ["count_records", "find_corrupt_record"],
     "vocabulary": ["Vocabulary"],
 }

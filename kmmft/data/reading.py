@@ -151,6 +151,40 @@ def parse_record(
     return features.deserialize_example(serialized, decoders=skip)
 
 
+def first_records(
+    source: str | os.PathLike | RecordSource,
+    split: str,
+    count: int,
+    schema: tfds.features.FeaturesDict | None = None,
+) -> list[dict[str, object]]:
+    """Reads the first few records of a split, to look at or to try a model on.
+
+    Args:
+        source: What `open_source` opens.
+        split: Name of the split.
+        count: How many.
+        schema: As in `open_source`.
+
+    Returns:
+        One dict a record. Images are encoded bytes, texts `str`, lists NumPy arrays.
+
+    Raises:
+        ValueError: If the source or the split is not sound.
+    """
+    import tensorflow_datasets as tfds
+
+    opened = open_source(source, schema)
+    records = []
+    for serialized in read_records(opened, split).take(count):
+        record = parse_record(serialized, opened.features)
+        values = {name: value.numpy() for name, value in record.items()}
+        for name, feature in opened.features.items():
+            if isinstance(feature, tfds.features.Text):
+                values[name] = values[name].decode(errors="replace")
+        records.append(values)
+    return records
+
+
 def _version_directory(path: str) -> str:
     if _is_data_directory(path):
         return path

@@ -108,7 +108,6 @@ def show_examples(
     class_names: Sequence[str],
     text: str,
     max_examples: int = 48,
-    in_order: bool = False,
 ) -> list[Example]:
     """Chooses examples to look at: mistakes first, the least sure answers foremost.
 
@@ -119,17 +118,13 @@ def show_examples(
         class_names: Names of the classes.
         text: Feature to show beside the picture.
         max_examples: Number of examples.
-        in_order: Whether to take the first records as they come instead.
 
     Returns:
         Examples for `write_report`.
     """
-    if in_order:
-        order = range(min(max_examples, len(predictions.probabilities)))
-    else:
-        wrong = predictions.classes != predictions.records["label"]
-        # lexsort sorts by its last key first.
-        order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
+    wrong = predictions.classes != predictions.records["label"]
+    # lexsort sorts by its last key first.
+    order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
     ids = predictions.text("id")
     images = _images(source, split, {ids[row] for row in order})
     texts = predictions.text(text)

@@ -8,7 +8,9 @@ from kmmft.data import (
     clear_data_errors,
     count_records,
     find_corrupt_record,
+    first_records,
     open_source,
+    parse_record,
     read_records,
     schema,
 )
@@ -48,6 +50,19 @@ def test_sizes_are_payload_and_framing(toy_directory):
 
 def read_records_of(split):
     return tf.data.TFRecordDataset(list(split.files))
+
+
+def test_first_records(toy_directory):
+    records = first_records(toy_directory, "test", 2)
+    features = open_source(toy_directory).features
+    serialized = list(read_records(toy_directory, "test").take(2))
+    assert len(records) == 2 and isinstance(records[0]["id"], str)
+    for record, raw in zip(records, serialized, strict=True):
+        parsed = parse_record(raw, features)
+        assert record["id"].encode() == parsed["id"].numpy()
+        assert record["image"] == parsed["image"].numpy()
+        assert list(record["captions"]) == list(parsed["captions"].numpy())
+    assert len(first_records(toy_directory, "test", 99)) == 10
 
 
 def test_parent_of_a_single_version(toy_directory, copy):
