@@ -37,6 +37,8 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
         missing_modalities: Whether examples may lack modalities. The batch then
             also holds `<modality>_present`, bool `(batch,)`, for each, and an empty
             raw input is one that is not there.
+        dtype: Dtype policy of the layers between fusion and output; default: Keras'
+            own. Logits are float32.
 
     Call arguments:
         inputs: dict of tensors as above.
@@ -79,8 +81,10 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
         dropout_rate: float = 0.0,
         missing_modalities: bool = False,
         name: str = "fusion_classifier",
+        dtype: str | keras.DTypePolicy | None = None,
         **kwargs,
     ):
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         _check(encoders, fusion, class_names, task, missing_modalities)
         encoders = dict(encoders)
         # === Functional model ===
@@ -107,12 +111,17 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
         else:
             (x,) = (feature["pooled"] for feature in features.values())
         for index, width in enumerate(hidden_dims):
-            x = keras.layers.Dropout(dropout_rate, name=f"head_dropout_{index}")(x)
-            x = keras.layers.Dense(width, activation="gelu", name=f"head_{index}")(x)
-        x = keras.layers.Dropout(dropout_rate, name="output_dropout")(x)
+            x = keras.layers.Dropout(
+                dropout_rate, dtype=policy, name=f"head_dropout_{index}"
+            )(x)
+            x = keras.layers.Dense(
+                width, activation="gelu", dtype=policy, name=f"head_{index}"
+            )(x)
+        x = keras.layers.Dropout(dropout_rate, dtype=policy, name="output_dropout")(x)
         logits = keras.layers.Dense(len(class_names), dtype="float32", name="logits")(x)
         super().__init__(inputs=inputs, outputs=logits, name=name, **kwargs)
         # === Config ===
+        self.dtype_policy = policy
         self.encoders = encoders
         self.fusion = fusion
         self.class_names = list(class_names)
@@ -228,6 +237,7 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
         return {
             "name": self.name,
             "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             # A list of pairs: dicts come back from JSON in another order.
             "encoders": [
                 [modality, serialize(encoder)]

@@ -96,6 +96,19 @@ def test_save_and_load(model, tmp_path):
     )
 
 
+def test_half_precision_survives_a_file(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = make_model(hidden_dims=(8,))
+    batch = batch_of(model)
+    before = model(batch)
+    assert before.dtype == "float32"
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.get_layer("head_0").compute_dtype == "bfloat16"
+    np.testing.assert_array_equal(again(batch), before)
+
+
 def test_training_moves_every_trained_weight_and_no_frozen_one():
     model = make_model()
     model.encoders["question"].trainable = False
