@@ -3,7 +3,9 @@
 480 x 640 pixel JPEGs become batches of 224 pixel images. What a pipeline cannot beat
 is the decoder, so that is the unit. Most of the rest goes into antialiased resizing
 and, where it is asked for, colour jitter; parsing, shuffling and the isolation of bad
-records together are within the noise.
+records together are within the noise. Measured on two cores: 0.23 of the decoder's
+rate without augmentation, 0.18 with it. The target, 0.8, needs decoding, cropping and
+resizing in one pass.
 """
 
 import pathlib
