@@ -120,6 +120,20 @@ def manifest_with(tmp_path, **changed):
     ).directory
 
 
+@pytest.mark.parametrize("name", recipe.FUSIONS)
+def test_every_fusion_flag_fuses_image_and_question(name):
+    features = {
+        modality: {
+            "pooled": np.ones((2, 6), "float32"),
+            "tokens": np.ones((2, 3, 6), "float32"),
+            "mask": np.ones((2, 3), bool),
+        }
+        for modality in ("image", "question")
+    }
+    fused = recipe.FUSIONS[name](16)(features)
+    assert fused.shape == (2, 16)
+
+
 def test_unknown_answer_is_named(tmp_path):
     directory = manifest_with(tmp_path, answer="purple", split="validation")
     config = dataclasses.replace(
