@@ -114,7 +114,9 @@ def build_data(
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
-    answers = kmmft.data.Vocabulary(model.class_names)
+    # A test question that nobody could answer counts as wrong, not as bad data.
+    unknown_id = len(model.class_names) if split == "test" else None
+    answers = kmmft.data.Vocabulary(model.class_names, unknown_id)
     flip = kmmft.data.ImageAugmentation(
         crop_area=(1, 1), brightness=0.0, contrast=0.0, saturation=0.0
     )
@@ -197,7 +199,9 @@ def train_and_test(
     )
     test = build_data(config, source, "test", model, keep_records=True)
     predictions = kmmft.evaluation.predict_records(model, test)
-    tested = predictions.metrics(model.class_names, groups="question_type")
+    if len(model.class_names) in predictions.records["label"]:
+        predictions = predictions.with_unknown_class()
+    tested = predictions.metrics(report_names(model, predictions), "question_type")
     samples = steps * config.batch_size * len(run.history())
     return (
         model,
@@ -208,6 +212,14 @@ def train_and_test(
             "train/samples_per_second": samples / seconds,
         },
     )
+
+
+def report_names(
+    model: kmmft.models.FusionClassifier, predictions: Predictions
+) -> list[str]:
+    """Names of the classes, with one for answers that are not in the vocabulary."""
+    names = [*model.class_names, "(not in the vocabulary)"]
+    return names[: predictions.probabilities.shape[1]]
 
 
 def export_and_ask(
@@ -297,7 +309,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         title="Visual question answering",
         source=source,
         split="test",
-        class_names=model.class_names,
+        class_names=report_names(model, predictions),
         text="question",
         metrics=metrics,
         tables=[accuracy_table(metrics), asked],

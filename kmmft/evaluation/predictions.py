@@ -38,6 +38,16 @@ class Predictions:
         """A string feature of all records, decoded."""
         return [value.decode(errors="replace") for value in self.records[feature]]
 
+    def with_unknown_class(self) -> "Predictions":
+        """Adds one class at the end, of probability 0.
+
+        For records whose label has no class in the model, so that they count as
+        answered wrongly instead of not at all.
+        """
+        return dataclasses.replace(
+            self, probabilities=np.pad(self.probabilities, ((0, 0), (0, 1)))
+        )
+
     def metrics(
         self, class_names: Sequence[str], groups: str | None = None
     ) -> dict[str, float]:

@@ -143,6 +143,17 @@ def test_unknown_answer_is_named(tmp_path):
         recipe.main(config)
 
 
+def test_unknown_answer_in_the_test_split_counts_as_wrong(tmp_path):
+    directory = manifest_with(tmp_path, answer="purple", split="test")
+    config = dataclasses.replace(
+        SMOKE, data=str(directory), output_dir=str(tmp_path / "run"), epochs=1
+    )
+    metrics = recipe.main(config)
+    assert metrics["test/examples"] == 48 + 1
+    assert metrics["test/accuracy"] <= 48 / 49
+    assert "(not in the vocabulary)" in (tmp_path / "run/report.html").read_text()
+
+
 def test_truncated_shard_is_named(run, tmp_path):
     config, _, _ = run
     directory = manifest_with(tmp_path)
