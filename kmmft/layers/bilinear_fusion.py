@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kmmft.layers.fusion import Fusion
+from kmmft.layers.fusion import Fusion, check_positive
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -49,8 +49,7 @@ class BilinearFusion(Fusion):
 
     def __init__(self, hidden_dim: int, factor: int = 1, **kwargs):
         super().__init__(hidden_dim, **kwargs)
-        if factor < 1:
-            raise ValueError(f"`factor` must be positive. Received: factor={factor}")
+        check_positive("factor", factor)
         self.factor = factor
 
     @property

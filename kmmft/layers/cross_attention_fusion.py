@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kmmft.layers.attention_block import AttentionBlock
-from kmmft.layers.fusion import Fusion
+from kmmft.layers.fusion import Fusion, check_positive
 from kmmft.layers.pooling import Pooling
 
 
@@ -64,10 +64,7 @@ class CrossAttentionFusion(Fusion):
         **kwargs,
     ):
         super().__init__(hidden_dim, **kwargs)
-        if num_layers < 1:
-            raise ValueError(
-                f"`num_layers` must be positive. Received: num_layers={num_layers}"
-            )
+        check_positive("num_layers", num_layers)
         self.query = query
         self.num_layers = num_layers
         self.num_heads = num_heads

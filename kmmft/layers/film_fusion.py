@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kmmft.layers.fusion import Fusion
+from kmmft.layers.fusion import Fusion, check_positive
 from kmmft.layers.pooling import Pooling
 
 
@@ -53,10 +53,7 @@ class FiLMFusion(Fusion):
 
     def __init__(self, hidden_dim: int, condition: str, num_layers: int = 2, **kwargs):
         super().__init__(hidden_dim, **kwargs)
-        if num_layers < 1:
-            raise ValueError(
-                f"`num_layers` must be positive. Received: num_layers={num_layers}"
-            )
+        check_positive("num_layers", num_layers)
         self.condition = condition
         self.num_layers = num_layers
 

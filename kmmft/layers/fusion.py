@@ -74,10 +74,7 @@ class Fusion(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if hidden_dim < 1:
-            raise ValueError(
-                f"`hidden_dim` must be positive. Received: hidden_dim={hidden_dim}"
-            )
+        check_positive("hidden_dim", hidden_dim)
         if not 0 <= modality_dropout_rate < 1:
             raise ValueError(
                 "`modality_dropout_rate` must be in [0, 1). Received: "
@@ -259,3 +256,9 @@ class Fusion(keras.layers.Layer):
             "modality_dropout_rate": self.modality_dropout_rate,
             "seed": self.seed,
         }
+
+
+def check_positive(name: str, value: int) -> None:
+    """Raises a ValueError that names the argument unless its value is at least 1."""
+    if value < 1:
+        raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
