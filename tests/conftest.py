@@ -31,3 +31,12 @@ def two_replicas():
         ["CPU:0", "CPU:1"],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
+
+
+@pytest.fixture(scope="session")
+def four_replicas():
+    """May stand beside `two_replicas`, since both reduce on one device."""
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{number}" for number in range(4)],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )

@@ -1,4 +1,4 @@
-"""Exports a kmmft model with its own serving function."""
+"""Exports a kmmft model with its own serving functions."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ def export_model(
     tolerance: float = 1e-4,
     version: int | None = None,
 ) -> pathlib.Path:
-    """Exports a model that has `serve` and `serving_inputs`, such as FusionClassifier.
+    """Exports a model of `kmmft.models` with its signatures.
 
     Args:
         model: The model.
@@ -34,7 +34,10 @@ def export_model(
     """
     return export_saved_model(
         path,
-        {"serving_default": Signature(model.serve, model.serving_inputs())},
+        {
+            name: Signature(function, inputs)
+            for name, (function, inputs) in model.serving_functions().items()
+        },
         resources=[model],
         examples=examples,
         tolerance=tolerance,

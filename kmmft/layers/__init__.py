@@ -19,7 +19,8 @@ attention layers read `tokens`, and `FiLMFusion` reads one of each. All of them 
 a model ready for such examples; see `Fusion`.
 
 `Pooling` and `AttentionPooling` turn tokens into one vector. `ProjectionHead` takes a
-vector into the space in which a loss compares.
+vector into the space in which a loss compares, and `LogitScale` is the temperature of
+that comparison.
 """
 
 from kmmft.layers.attention_pooling import AttentionPooling
@@ -27,12 +28,16 @@ from kmmft.layers.bilinear_fusion import BilinearFusion
 from kmmft.layers.concat_fusion import ConcatFusion
 from kmmft.layers.cross_attention_fusion import CrossAttentionFusion
 from kmmft.layers.film_fusion import FiLMFusion
+from kmmft.layers.frame_transformer import FrameTransformer
 from kmmft.layers.fusion import Fusion
 from kmmft.layers.gated_fusion import GatedFusion
+from kmmft.layers.logit_scale import LogitScale
+from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
 from kmmft.layers.tensor_fusion import TensorFusion
 from kmmft.layers.transformer_fusion import TransformerFusion
+from kmmft.layers.unit_length import UnitLength
 
 __all__ = [
     "AttentionPooling",
@@ -40,10 +45,14 @@ __all__ = [
     "ConcatFusion",
     "CrossAttentionFusion",
     "FiLMFusion",
+    "FrameTransformer",
     "Fusion",
     "GatedFusion",
+    "LogitScale",
+    "PatchDropout",
     "Pooling",
     "ProjectionHead",
     "TensorFusion",
     "TransformerFusion",
+    "UnitLength",
 ]

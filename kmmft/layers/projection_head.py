@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import keras
-from keras import ops
+
+from kmmft.layers.unit_length import UnitLength
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -12,8 +13,7 @@ class ProjectionHead(keras.layers.Layer):
 
     A linear head (no `hidden_dims`) is what CLIP uses; an MLP helps when the
     encoder stays frozen. With `normalize`, outputs have length 1; a zero vector
-    stays zero and its gradient stays finite. The length is computed in float32
-    under every dtype policy.
+    stays zero. The length is computed in float32 under every dtype policy.
 
     Args:
         output_dim: Width of the output.
@@ -83,18 +83,14 @@ class ProjectionHead(keras.layers.Layer):
             name="output_projection",
         )
         self.output_projection.build(shape)
+        self.unit_length = UnitLength(dtype=policy)
 
     def call(self, inputs, training=None):
         x = inputs
         for dense in self.hidden:
             x = self.dropout(dense(x), training=training)
         x = self.output_projection(x)
-        if not self.normalize:
-            return x
-        # Squares of float16 values above 255 overflow.
-        x = ops.cast(x, "float32")
-        squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
-        return ops.cast(x * ops.rsqrt(ops.maximum(squares, 1e-12)), self.compute_dtype)
+        return self.unit_length(x) if self.normalize else x
 
     def compute_output_shape(self, inputs_shape) -> tuple:
         return (*inputs_shape[:-1], self.output_dim)

@@ -1,7 +1,7 @@
 """From raw bytes and strings to a model's inputs."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
@@ -18,11 +18,15 @@ _BLANK_PNG = base64.b64decode(
 def named_inputs(modality: str, encoder: keras.Model, values) -> dict:
     """An encoder's inputs under their names in the batch.
 
-    An image encoder's are under its modality. A text encoder's are `token_ids` and
-    `padding_mask`, with the modality before them unless that is `text`.
+    An image encoder's are under its modality, and so are a video encoder's, with the
+    mask as `<modality>_mask`. A text encoder's are `token_ids` and `padding_mask`, with
+    the modality before them unless that is `text`.
     """
     if isinstance(encoder, ImageEncoder):
         return {modality: values}
+    own = getattr(encoder, "input_name", None)
+    if own is not None:
+        return {key.replace(own, modality, 1): value for key, value in values.items()}
     prefix = "" if modality == "text" else f"{modality}_"
     return {f"{prefix}{key}": value for key, value in values.items()}
 
@@ -52,20 +56,28 @@ def is_present(raw: tf.Tensor) -> tf.Tensor:
     return tf.ones(tf.shape(raw)[:1], bool)
 
 
-def decode_images(encoder: ImageEncoder, raw: tf.Tensor, may_miss: bool) -> tf.Tensor:
+def decode_images(encoder: keras.Model, raw: tf.Tensor, may_miss: bool):
     """Decodes images; those that are missing become white, if they may be.
 
     Args:
-        encoder: Its `preprocess` decodes.
-        raw: string tensor, a scalar or `(batch,)`.
-        may_miss: Whether the empty string stands for a missing image.
+        encoder: Its `preprocess` decodes. An image or video encoder.
+        raw: string tensor, a scalar or `(batch,)`; one axis more for frames of videos.
+        may_miss: Whether the empty string stands for a missing image, and a video
+            without frames for a missing one.
 
     Returns:
-        float32 images.
+        What `encoder.preprocess` returns.
     """
-    if may_miss:
+    if may_miss and isinstance(encoder, ImageEncoder):
         raw = tf.where(is_present(raw), raw, _BLANK_PNG)
+    elif may_miss:
+        any_frame = tf.reduce_any(is_present(raw), axis=-1, keepdims=True)
+        raw = tf.concat([raw, tf.where(any_frame, "", _BLANK_PNG)], axis=-1)
     return encoder.preprocess(raw)
+
+
+def _is_visual(encoder: keras.Model) -> bool:
+    return isinstance(encoder, ImageEncoder) or hasattr(encoder, "input_name")
 
 
 class RawInputs:
@@ -81,8 +93,9 @@ class RawInputs:
         Pure TensorFlow: works in `tf.data` and in an exported graph.
 
         Args:
-            raw: By modality, string tensor `(batch,)` of encoded images or texts.
-                Images that are decoded already pass as they are. With
+            raw: By modality, string tensor `(batch,)` of encoded images or texts;
+                `(batch, count)` of videos' frames, where the empty string fills up.
+                What is decoded already passes as it is. With
                 `missing_modalities`, the empty string stands for an input that is
                 not there, unless `<modality>_present` says otherwise.
 
@@ -91,27 +104,51 @@ class RawInputs:
         """
         self._check_raw(raw)
         inputs = {}
-        for modality, encoder in self.encoders.items():
-            prepared = raw[modality]
-            if prepared.dtype == tf.string and isinstance(encoder, ImageEncoder):
-                prepared = decode_images(encoder, prepared, self.missing_modalities)
-            elif prepared.dtype == tf.string:
-                prepared = encoder.preprocess(prepared)
-            inputs |= named_inputs(modality, encoder, prepared)
+        for modality in self.encoders:
+            inputs |= self.preprocess_modality(modality, raw[modality])
             if self.missing_modalities:
                 key = f"{modality}_present"
-                inputs[key] = raw[key] if key in raw else is_present(raw[modality])
+                inputs[key] = raw[key] if key in raw else self._present(modality, raw)
         return inputs
 
+    def _present(self, modality: str, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        here = is_present(raw[modality])
+        parts = getattr(self.encoders[modality], "raw_rank", 0)
+        if raw[modality].dtype == tf.string and parts:
+            return tf.reduce_any(here, axis=-1)
+        return here
+
+    def preprocess_modality(
+        self, modality: str, raw: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Turns raw bytes or strings of one modality into its inputs.
+
+        Args:
+            modality: Its name.
+            raw: As in `preprocess`.
+
+        Returns:
+            dict of tensors, some of the inputs of the model.
+        """
+        encoder = self.encoders[modality]
+        if isinstance(raw, Mapping):
+            return named_inputs(modality, encoder, raw)
+        if raw.dtype == tf.string and _is_visual(encoder):
+            raw = decode_images(encoder, raw, self.missing_modalities)
+        elif not isinstance(encoder, ImageEncoder):
+            raw = encoder.preprocess(raw)
+        return named_inputs(modality, encoder, raw)
+
     def decode_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Decodes the images of one record: a `preprocess` for `build_dataset`.
+        """Decodes images and videos of one record: a `preprocess` for `build_dataset`.
 
         Args:
             record: Features of one record. Images are named as their encoders.
 
         Returns:
             The record with float32 images, without an `image` that no encoder reads.
-            With `missing_modalities`, also with `<modality>_present` for each image.
+            Videos become dicts, with their mask. With `missing_modalities`, also with
+            `<modality>_present` for each of them.
         """
         decoded = {
             name: feature
@@ -119,11 +156,11 @@ class RawInputs:
             if name in self.encoders or name != "image"
         }
         for modality, encoder in self.encoders.items():
-            if isinstance(encoder, ImageEncoder):
+            if _is_visual(encoder):
                 raw = record[modality]
                 decoded[modality] = decode_images(encoder, raw, self.missing_modalities)
                 if self.missing_modalities:
-                    decoded[f"{modality}_present"] = is_present(raw)
+                    decoded[f"{modality}_present"] = self._present(modality, record)
         return decoded
 
     def prepare_batch(
@@ -144,11 +181,17 @@ class RawInputs:
         inputs = self.preprocess({name: batch[name] for name in names})
         return {**batch, **inputs} if keep_records else (inputs, batch["label"])
 
+    def serving_functions(self) -> dict[str, tuple[Callable, dict]]:
+        """What an exported model can be asked: functions and specs of raw inputs."""
+        return {"serving_default": (self.serve, self.serving_inputs())}
+
     def serving_inputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the raw inputs of `serve`, for the export."""
         return {
-            modality: tf.TensorSpec([None], tf.string, name=modality)
-            for modality in self.encoders
+            modality: tf.TensorSpec(
+                [None] * (1 + getattr(encoder, "raw_rank", 0)), tf.string, name=modality
+            )
+            for modality, encoder in self.encoders.items()
         }
 
     def _raw_names(self) -> list[str]:

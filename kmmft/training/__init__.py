@@ -3,6 +3,7 @@
 from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.command_line import parse_config, run_recipe
 from kmmft.training.distributed import DistributedTraining
+from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.optimizers import adamw
 from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.resumable_fit import resumable_fit
@@ -12,6 +13,7 @@ from kmmft.training.strategies import make_strategy
 __all__ = [
     "Checkpointer",
     "DistributedTraining",
+    "DropoutSeeds",
     "RecipeConfig",
     "RunDirectory",
     "adamw",

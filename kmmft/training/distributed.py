@@ -1,35 +1,148 @@
-"""Mends for training on several replicas that stock Keras does wrong."""
+"""Training on any number of replicas as on one device, for every kmmft model."""
 
+import keras
 import tensorflow as tf
+
+from kmmft.training.collectives import all_reduce_sum, num_replicas
+from kmmft.training.dropout_seeds import DropoutSeeds
+from kmmft.training.micro_batches import supervised_gradients
 
 
 class DistributedTraining:
-    """Mixin for a `keras.Model` that is trained under `tf.distribute`.
+    """Mixin for a `keras.Model`: what stock Keras does wrong on several replicas.
 
-    Keras 3.15 builds a model from the sum of the replicas' first batches, which fails
-    for boolean inputs, such as padding masks, and for batches of unequal size. The
-    first replica's batch is enough.
+    With Keras 3.15 under `tf.distribute`, and with this class:
 
-    Still as in stock Keras on several replicas: dropout draws the same mask on each,
-    BatchNorm keeps statistics of its own on each, and `global_clipnorm` clips each
-    replica's gradients before they are summed.
+    - Dropout draws one mask for all replicas. Here each draws its own.
+    - BatchNorm computes and keeps statistics of its own on each replica. Here they
+      are the global batch's.
+    - `clipnorm`, `global_clipnorm` and the overflow check of float16 look at one
+      replica's gradients. Here gradients are summed first.
+    - `gradient_accumulation_steps` fails. Here it is refused, and `micro_batch_size`
+      does its work on any number of replicas.
+    - `fit` fails for boolean inputs and for a first batch of unequal parts, and with
+      `MultiWorkerMirroredStrategy`. Here it runs. A global batch that the replicas
+      cannot share evenly is an error, since the mean over replicas would be wrong.
+
+    A weight's update is that of one device with the same global batch, up to rounding
+    and dropout. Gradients of embeddings are made dense before they are clipped.
+
+    Attributes:
+        micro_batch_size: Examples that a replica computes at a time; `None` for all.
+            The gradients of the parts are added up before the update, so that memory
+            holds one part's activations. Must divide the batch of a replica.
 
     Example:
         >>> class Model(kmmft.training.DistributedTraining, keras.Model):
         ...     pass
+        >>> inputs = keras.Input((3,))
+        >>> model = Model(inputs, keras.layers.Dense(1)(inputs))
+        >>> model.micro_batch_size = 2
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
     """
 
+    micro_batch_size: int | None = None
+    _is_first_of_fit = False
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        seeds = self.prepare_replica()
+        loss, gradients, y_pred = supervised_gradients(
+            self, x, y, sample_weight, seeds, self.micro_batch_size
+        )
+        self.apply_global_gradients(gradients)
+        # Keras' losses are parts of a sum over the replicas, its log is of a mean.
+        self._loss_tracker.update_state(
+            loss * num_replicas(), sample_weight=tf.shape(keras.tree.flatten(x)[0])[0]
+        )
+        return loggable(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
+
+    def test_step(self, data):
+        return loggable(super().test_step(data))
+
+    def prepare_replica(self) -> DropoutSeeds:
+        """Sets up a replica for one train step; call it before the forward pass.
+
+        Returns:
+            The seeds of the step's dropout.
+        """
+        _check_no_accumulation(self.optimizer)
+        if num_replicas() > 1:
+            for layer in self._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
+        return DropoutSeeds(self, self.optimizer.iterations.value)
+
+    def apply_global_gradients(self, gradients: list) -> None:
+        """Sums the gradients over the replicas and updates the weights.
+
+        Args:
+            gradients: One for each of `trainable_variables`, or `None`. They are
+                those of the replica's part of the (scaled) global loss.
+        """
+        dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+        stop_own_reduction(self.optimizer)
+        self.optimizer.apply(all_reduce_sum(dense), self.trainable_variables)
+
+    def fit(self, *args, **kwargs):
+        self._is_first_of_fit = True
+        return super().fit(*args, **kwargs)
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Overrides a private method of Keras' TensorFlow trainer.
+        # Overrides a private method of Keras' TensorFlow trainer, which would build
+        # the model from the sum of the replicas' batches.
         if self._distribute_strategy is None:
             return
         strategy = self.distribute_strategy
         if iterator is not None:
             for _, _, distributed in iterator:
+                batch = next(distributed)
+                if self._is_first_of_fit:
+                    _check_even(strategy, batch)
                 data_batch = tf.nest.map_structure(
-                    lambda value: strategy.experimental_local_results(value)[0],
-                    next(distributed),
+                    lambda value: strategy.experimental_local_results(value)[0], batch
                 )
                 break
+        self._is_first_of_fit = False
         with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
+
+
+def stop_own_reduction(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes a Keras optimizer take gradients that are summed already.
+
+    It then clips, and looks for overflow, after the sum.
+    """
+    # Overrides a private method, on the object that the user made.
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner._all_reduce_sum_gradients = list
+
+
+def loggable(logs: dict) -> dict:
+    """Logs of a step in the shape in which Keras can take a mean over workers."""
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return {key: tf.reshape(value, [1]) for key, value in logs.items()}
+
+
+def _check_no_accumulation(optimizer) -> None:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if num_replicas() > 1 and inner.gradient_accumulation_steps:
+        raise ValueError(
+            "`gradient_accumulation_steps` does not work on several replicas. "
+            f"Received: {inner.gradient_accumulation_steps} on {num_replicas()} "
+            "replicas. Set the model's `micro_batch_size` and a larger batch instead."
+        )
+
+
+def _check_even(strategy: tf.distribute.Strategy, batch) -> None:
+    first = next(value for value in tf.nest.flatten(batch) if value is not None)
+    sizes = [len(part) for part in strategy.experimental_local_results(first)]
+    if len(set(sizes)) > 1 or 0 in sizes:
+        raise ValueError(
+            "The global batch must divide by the number of replicas. Received: parts "
+            f"of {sizes} examples on {len(sizes)} replicas. Choose a batch size that "
+            f"is a multiple of {len(sizes)}, and batch with `drop_remainder=True`."
+        )

@@ -16,7 +16,8 @@ def adamw(
         learning_rate: Highest learning rate.
         total_steps: Number of optimizer steps of the whole training.
         warmup_fraction: Share of the steps in which the rate rises.
-        weight_decay: Decoupled weight decay; biases and norms have none.
+        weight_decay: Decoupled weight decay; biases, norms and temperatures
+            have none.
         global_clipnorm: Largest norm of all gradients together.
 
     Returns:
@@ -41,5 +42,5 @@ def adamw(
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=weight_decay, global_clipnorm=global_clipnorm
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "logit_scale"])
     return optimizer

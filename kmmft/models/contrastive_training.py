@@ -1,0 +1,143 @@
+"""One contrastive train step, on any number of replicas and in any memory."""
+
+import itertools
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from kmmft.losses import Embeddings
+from kmmft.training import DistributedTraining, gradient_caching, micro_batches
+from kmmft.training.collectives import all_reduce_sum, num_replicas
+from kmmft.training.distributed import loggable
+from kmmft.training.global_batch import gather_embeddings, own_numbers
+
+
+class ContrastiveTraining(DistributedTraining):
+    """Mixin for a model with towers: compares each example with all of the batch.
+
+    The negatives are those of the global batch: a replica's queries are compared with
+    the candidates of all replicas, and the gradients go back to where the candidates
+    came from. Loss and updates are those of one device with the same global batch.
+    With `micro_batch_size` the gradients are cached: same update, less memory.
+
+    The model has `towers`, `loss_function`, `logit_scale_layer` and
+    `select(modality, inputs)`. A batch is `(inputs, group)`, or `inputs` alone;
+    `group` is an int tensor `(batch,)`: examples of the same group are not negatives
+    of each other. Beside the towers' inputs there may be
+
+    - `negative_<input>` `(batch, count, ...)`: explicit hard negatives,
+    - `teacher_<modality>` `(batch, dim)`: a teacher's vectors, to be distilled.
+    """
+
+    def train_step(self, data):
+        inputs, group, _ = keras.utils.unpack_x_y_sample_weight(data)
+        seeds = self.prepare_replica()
+        if self.micro_batch_size is None:
+            seeds.set()
+            with tf.GradientTape() as tape:
+                loss = self._own_loss(self._embed(inputs, True), inputs, group)
+                loss += sum(self.losses, tf.zeros(())) / num_replicas()
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, self.trainable_variables)
+        else:
+            loss, gradients = self._cached_gradients(inputs, group, seeds)
+        self.apply_global_gradients(gradients)
+        return self._logs(loss)
+
+    def test_step(self, data):
+        inputs, group, _ = keras.utils.unpack_x_y_sample_weight(data)
+        loss = self._own_loss(self._embed(inputs, False), inputs, group)
+        return self._logs(loss + sum(self.losses, tf.zeros(())) / num_replicas())
+
+    def _logs(self, loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        (loss,) = all_reduce_sum([loss])
+        self._loss_tracker.update_state(loss)
+        logs = {"loss": self._loss_tracker.result(), "logit_scale": self.logit_scale}
+        return loggable(logs)
+
+    def _embed(self, inputs: Mapping, training: bool) -> dict[str, tf.Tensor]:
+        """Vectors by modality, and of hard negatives as `negative_<modality>`."""
+        self._clear_losses()
+        vectors = {
+            modality: tower(self.select(modality, inputs), training=training)
+            for modality, tower in self.towers.items()
+        }
+        for modality, negatives in self._negatives(inputs).items():
+            count = negatives[0].shape[1]
+            flat = [tf.reshape(x, [-1, *x.shape[2:]]) for x in negatives]
+            flat = tf.nest.pack_sequence_as(self.towers[modality].input, flat)
+            hard = self.towers[modality](flat, training=training)
+            vectors[f"negative_{modality}"] = tf.reshape(
+                hard, [-1, count, hard.shape[-1]]
+            )
+        return vectors
+
+    def _negatives(self, inputs: Mapping) -> dict[str, list[tf.Tensor]]:
+        given = {
+            key.removeprefix("negative_"): value
+            for key, value in inputs.items()
+            if key.startswith("negative_")
+        }
+        return {
+            modality: tf.nest.flatten(self.select(modality, given))
+            for modality, tower in self.towers.items()
+            if set(self.input_names_of(modality)) <= set(given)
+        }
+
+    def _own_loss(self, vectors: Mapping, inputs: Mapping, group) -> tf.Tensor:
+        """This replica's part of the global loss: the parts' sum is the loss."""
+        rows = tf.shape(next(iter(vectors.values())))[0]
+        index = own_numbers(rows)
+        group = index if group is None else tf.reshape(tf.cast(group, tf.int64), [-1])
+        own = {
+            modality: Embeddings(
+                vectors[modality], group, index, inputs.get(f"teacher_{modality}")
+            )
+            for modality in self.towers
+        }
+        negatives = {
+            modality: tf.reshape(hard, [-1, hard.shape[-1]])
+            for modality in self.towers
+            if (hard := vectors.get(f"negative_{modality}")) is not None
+        }
+        everyone = gather_embeddings(own, negatives)
+        (pairs,) = all_reduce_sum([rows])
+        return self._sum_of_directions(own, everyone) / tf.cast(pairs, tf.float32)
+
+    def _sum_of_directions(self, own: dict, everyone: dict) -> tf.Tensor:
+        options = {
+            "logit_scale": self.logit_scale,
+            "logit_bias": self.logit_bias,
+            "step": self.optimizer.iterations.value,
+        }
+        loss = self.loss_function
+        if loss.joint:
+            queries = Embeddings.join(list(own.values()))
+            candidates = Embeddings.join(list(everyone.values()))
+            total = tf.reduce_sum(loss.directed(queries, candidates, **options))
+            return total / len(own)
+        totals = [
+            tf.reduce_sum(loss.directed(own[query], everyone[candidate], **options))
+            for query, candidate in itertools.permutations(own, 2)
+        ]
+        return tf.add_n(totals) / len(totals)
+
+    def _cached_gradients(self, inputs, group, seeds):
+        size = self.micro_batch_size
+        parts, number = micro_batches.split(inputs, size)
+        specs = {
+            modality: tf.TensorSpec([size, *tower.output.shape[1:]], tf.float32)
+            for modality, tower in self.towers.items()
+        }
+        for modality, negatives in self._negatives(inputs).items():
+            shape = [size, negatives[0].shape[1], specs[modality].shape[-1]]
+            specs[f"negative_{modality}"] = tf.TensorSpec(shape, tf.float32)
+        return gradient_caching.cached_gradients(
+            self,
+            lambda index: self._embed(micro_batches.part_of(parts, index), True),
+            number,
+            specs,
+            lambda vectors: self._own_loss(vectors, inputs, group),
+            seeds,
+        )

@@ -1,0 +1,313 @@
+"""Two or more towers whose vectors meet in one space."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from kmmft.layers import LogitScale, ProjectionHead, UnitLength
+from kmmft.losses import ContrastiveLoss, InfoNCE
+from kmmft.models.contrastive_training import ContrastiveTraining
+from kmmft.models.encoding import Encoding
+from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
+
+
+@keras.saving.register_keras_serializable("kmmft")
+class DualEncoder(RawInputs, Encoding, ContrastiveTraining, keras.Model):
+    """Encodes each modality as a vector of length 1, comparable with the others.
+
+    The model is a functional Keras model; its output holds the vectors only. What a
+    batch is compared with lives in the train step, so that an exported model has no
+    trace of it, and so that all replicas' examples are negatives (see
+    `kmmft.models.ContrastiveTraining` for batches, groups and hard negatives).
+    Inputs are named as in `FusionClassifier`. An encoder whose `trainable` is False
+    is locked: it runs in inference mode, as in LiT; its head, if any, still trains.
+
+    Args:
+        encoders: Encoders by modality, two or more.
+        projection_dim: Width of the common space: each encoder gets a linear
+            `ProjectionHead` without bias, as in CLIP. `None` leaves the encoders'
+            vectors as they are.
+        projections: Layers from an encoder's pooled vector to the common space, by
+            modality, in place of `projection_dim`'s, such as an MLP head. A modality
+            that is not in it has none.
+        logit_scale: First value of the learnt factor on the cosines, the inverse
+            temperature.
+        logit_bias: First value of a learnt summand, which SigLIP needs (-10); `None`
+            for none.
+        max_logit_scale: The factor never grows beyond.
+        micro_batch_size: Examples that a replica computes at a time, with the
+            gradients of the whole batch; must divide it. `None`: all at once.
+        dtype: Dtype policy of the projections; default: Keras' own. Vectors and the
+            loss are float32.
+
+    Call arguments:
+        inputs: dict of tensors, as `prepare_batch` gives them.
+
+    Returns:
+        dict of float32 tensors `(batch, dim)`, by modality.
+
+    Raises:
+        ValueError: If there are fewer than two encoders, two of one name, or their
+            vectors are not equally wide.
+
+    Example:
+        >>> backbone = keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 8, 16)
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue"]
+        >>> model = kmmft.models.DualEncoder(
+        ...     encoders={
+        ...         "image": kmmft.encoders.ImageEncoder(backbone),
+        ...         "text": kmmft.encoders.TextEncoder(
+        ...             keras_hub.models.BertBackbone(7, 1, 2, 8, 16),
+        ...             keras_hub.models.BertTokenizer(words, lowercase=True),
+        ...             sequence_length=6,
+        ...         ),
+        ...     },
+        ...     projection_dim=4,
+        ... )
+        >>> png = tf.io.encode_png(tf.zeros((40, 40, 3), tf.uint8)).numpy()
+        >>> classes = model.zero_shot_classifier(["red", "blue"])
+        >>> model.similarity(model.encode_image([png]), classes).shape
+        (1, 2)
+
+    References:
+        - [Radford et al., 2021](https://arxiv.org/abs/2103.00020), figure 3.
+        - [Zhai et al., 2021](https://arxiv.org/abs/2111.07991) (locked towers).
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, keras.Model],
+        projection_dim: int | None = None,
+        projections: Mapping[str, keras.layers.Layer] | None = None,
+        logit_scale: float = 1 / 0.07,
+        logit_bias: float | None = None,
+        max_logit_scale: float = 100.0,
+        micro_batch_size: int | None = None,
+        name: str = "dual_encoder",
+        dtype: str | keras.DTypePolicy | None = None,
+        **kwargs,
+    ):
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        encoders = dict(encoders)
+        _check(encoders, projection_dim, projections, micro_batch_size)
+        if projection_dim is not None:
+            projections = {
+                modality: ProjectionHead(
+                    projection_dim,
+                    use_bias=False,
+                    dtype=policy,
+                    name=f"{modality}_projection",
+                )
+                for modality in encoders
+            }
+        projections = dict(projections or {})
+        # === Functional model ===
+        towers = {
+            modality: _tower(modality, encoder, projections.get(modality))
+            for modality, encoder in encoders.items()
+        }
+        inputs = {
+            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+            for modality, encoder in encoders.items()
+            for key, tensor in named_inputs(modality, encoder, encoder.input).items()
+        }
+        outputs = {
+            modality: tower(select_inputs(modality, encoders[modality], inputs))
+            for modality, tower in towers.items()
+        }
+        _check_widths(outputs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        # === Layers ===
+        self.encoders = encoders
+        self.projections = projections
+        self.towers = towers
+        self.logit_scale_layer = LogitScale(
+            logit_scale, max_logit_scale, bias=logit_bias, name="logit_scale"
+        )
+        # === Config ===
+        self.dtype_policy = policy
+        self.initial_logit_scale = logit_scale
+        self.initial_logit_bias = logit_bias
+        self.max_logit_scale = max_logit_scale
+        self.micro_batch_size = micro_batch_size
+        self.missing_modalities = False
+        self.loss_function = None
+
+    @property
+    def logit_scale(self) -> tf.Tensor:
+        """float32 scalar, the factor on the cosines."""
+        return self.logit_scale_layer.scale()
+
+    @property
+    def logit_bias(self) -> tf.Tensor | None:
+        """float32 scalar, the summand on the scaled cosines, or `None`."""
+        bias = self.logit_scale_layer.logit_bias
+        return None if bias is None else tf.convert_to_tensor(bias)
+
+    def compile(self, optimizer="adamw", loss: ContrastiveLoss | None = None, **kwargs):
+        """As `keras.Model.compile`, with a contrastive loss.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: A loss of `kmmft.losses`; default: `InfoNCE()`.
+            **kwargs: Further arguments of `keras.Model.compile`. There are no metrics
+                of batches: `kmmft.evaluation.RetrievalEvaluator` looks at all data.
+
+        Raises:
+            ValueError: If the loss is no contrastive one, or needs a `logit_bias`
+                that the model does not have.
+        """
+        loss = InfoNCE() if loss is None else loss
+        if not isinstance(loss, ContrastiveLoss):
+            raise ValueError(
+                "`loss` must be a contrastive loss, such as kmmft.losses.InfoNCE(). "
+                f"Received: loss={loss!r}."
+            )
+        if loss.needs_logit_bias and self.initial_logit_bias is None:
+            raise ValueError(
+                f"{type(loss).__name__} needs a learnt bias. Received: a model with "
+                "logit_bias=None. Make the model with logit_bias=-10, logit_scale=10."
+            )
+        self.loss_function = loss
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        # Hard negatives and a teacher's vectors are for the loss.
+        inputs = {key: inputs[key] for key in self.input}
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def select(self, modality: str, inputs: Mapping):
+        """The inputs of one tower out of a batch."""
+        return select_inputs(modality, self.encoders[modality], inputs)
+
+    def input_names_of(self, modality: str) -> list[str]:
+        """Names of one tower's inputs in a batch."""
+        encoder = self.encoders[modality]
+        return list(named_inputs(modality, encoder, encoder.input))
+
+    def prepare_batch(self, batch: Mapping, keep_records: bool = False):
+        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
+
+        Args:
+            batch: Batch of decoded records with one value a modality: for captions
+                see `kmmft.data.choose_caption`. `example_group` says which examples
+                are not negatives of each other; default: those of the same `id`.
+                `negative_<modality>` `(batch, count)` are explicit hard negatives,
+                `teacher_<modality>` a teacher's vectors.
+            keep_records: Whether to return the records beside the model's inputs, in
+                one dict.
+
+        Returns:
+            `(inputs, group)`, or a dict.
+        """
+        inputs = self.preprocess({name: batch[name] for name in self.encoders})
+        for modality in self.encoders:
+            negative, teacher = f"negative_{modality}", f"teacher_{modality}"
+            if negative in batch:
+                inputs |= self._prepare_negatives(modality, batch[negative])
+            if teacher in batch:
+                inputs[teacher] = batch[teacher]
+        if keep_records:
+            return {**batch, **inputs}
+        if "example_group" in batch:
+            return inputs, tf.cast(batch["example_group"], tf.int64)
+        if "id" in batch:
+            return inputs, tf.strings.to_hash_bucket_fast(batch["id"], 2**62)
+        return inputs
+
+    def _prepare_negatives(self, modality: str, raw: tf.Tensor) -> dict:
+        flat = self.preprocess_modality(modality, tf.reshape(raw, [-1]))
+        return {
+            f"negative_{key}": tf.reshape(value, [-1, raw.shape[1], *value.shape[1:]])
+            for key, value in flat.items()
+        }
+
+    # === Config ===
+    def get_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            # Lists of pairs: dicts come back from JSON in another order.
+            "encoders": [[key, serialize(x)] for key, x in self.encoders.items()],
+            "projections": [[key, serialize(x)] for key, x in self.projections.items()],
+            "logit_scale": self.initial_logit_scale,
+            "logit_bias": self.initial_logit_bias,
+            "max_logit_scale": self.max_logit_scale,
+            "micro_batch_size": self.micro_batch_size,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        for key in ("encoders", "projections"):
+            config[key] = {
+                modality: deserialize(value, custom_objects)
+                for modality, value in config[key]
+            }
+        return cls(**config)
+
+    def get_compile_config(self) -> dict | None:
+        config = super().get_compile_config()
+        if config is None or self.loss_function is None:
+            return config
+        loss = keras.saving.serialize_keras_object(self.loss_function)
+        return {**config, "loss": loss}
+
+    def compile_from_config(self, config: dict) -> None:
+        # Keras leaves models that override `compile` uncompiled.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+
+def _tower(modality, encoder, projection) -> keras.Model:
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), encoder.input
+    )
+    vectors = encoder(inputs)["pooled"]
+    if projection is not None:
+        vectors = projection(vectors)
+    # float32 under every policy: half precision is too coarse for cosines.
+    vectors = UnitLength(dtype="float32")(vectors)
+    return keras.Model(inputs, vectors, name=f"{modality}_tower")
+
+
+def _check(encoders, projection_dim, projections, micro_batch_size) -> None:
+    if len(encoders) < 2:
+        raise ValueError(
+            "A DualEncoder needs two encoders or more. "
+            f"Received: the modalities {list(encoders)}."
+        )
+    names = [encoder.name for encoder in encoders.values()]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            "Encoders must have different names, since Keras tells layers by them. "
+            f"Received: {names}. Give one of them another `name=`."
+        )
+    if projections is not None and projection_dim is not None:
+        raise ValueError(
+            "Either `projection_dim` or `projections` can be given. Received: "
+            f"projection_dim={projection_dim}, projections={projections}."
+        )
+    if not set(projections or {}) <= set(encoders):
+        raise ValueError(
+            f"`projections` must be for the modalities {list(encoders)}. "
+            f"Received: projections for {list(projections)}."
+        )
+    if micro_batch_size is not None and micro_batch_size < 1:
+        raise ValueError(
+            "`micro_batch_size` must be positive or None. "
+            f"Received: micro_batch_size={micro_batch_size}."
+        )
+
+
+def _check_widths(outputs: Mapping[str, keras.KerasTensor]) -> None:
+    widths = {modality: vector.shape[-1] for modality, vector in outputs.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(
+            "All towers must end in equally wide vectors. "
+            f"Received: {widths}. Set `projection_dim`."
+        )

@@ -1,0 +1,161 @@
+"""Vectors of raw bytes and strings, and what they are compared with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+class Encoding:
+    """Mixin for a model with towers and `kmmft.models.RawInputs`' preparation."""
+
+    def encode(self, modality: str, raw: Sequence, batch_size: int = 64) -> np.ndarray:
+        """Encodes raw bytes or strings in Python.
+
+        Args:
+            modality: Name of the tower.
+            raw: Sequence of encoded images, of texts, or of videos, each a sequence
+                of encoded frames. Images and videos may also be decoded, float
+                `(count, [frames,] height, width, 3)`, of the encoder's own size; for
+                videos with a mask: a dict, as the encoder's `preprocess` returns.
+            batch_size: How many are run at a time.
+
+        Returns:
+            float32 array `(count, dim)`, each row of length 1.
+
+        Raises:
+            ValueError: If there is no such tower, or `raw` is empty.
+
+        Example::
+
+            vectors = model.encode("text", ["a red circle", "a blue square"])
+        """
+        if modality not in self.towers:
+            raise ValueError(
+                f"`modality` must be one of {list(self.towers)}. "
+                f"Received: {modality!r}."
+            )
+        if len(raw) == 0:
+            raise ValueError("There must be something to encode. Received: raw=[].")
+        if not hasattr(self, "_encoders_in_graph"):
+            self._encoders_in_graph = {}
+        if modality not in self._encoders_in_graph:
+            self._encoders_in_graph[modality] = tf.function(
+                lambda values: self._encode(modality, values), reduce_retracing=True
+            )
+        run = self._encoders_in_graph[modality]
+        return np.concatenate([run(part).numpy() for part in _batches(raw, batch_size)])
+
+    def _encode(self, modality: str, values: tf.Tensor) -> tf.Tensor:
+        inputs = self.preprocess_modality(modality, values)
+        return self.towers[modality](self.select(modality, inputs), training=False)
+
+    def encode_image(self, raw: Sequence, batch_size: int = 64) -> np.ndarray:
+        """`encode("image", raw)`."""
+        return self.encode("image", raw, batch_size)
+
+    def encode_text(self, raw: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """`encode("text", raw)`."""
+        return self.encode("text", raw, batch_size)
+
+    def similarity(self, vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Cosines of encoded vectors.
+
+        Args:
+            vectors: float array `(n, dim)`, from `encode`.
+            others: float array `(m, dim)`, from `encode`.
+
+        Returns:
+            float array `(n, m)`.
+        """
+        return vectors @ others.T
+
+    def zero_shot_classifier(
+        self,
+        class_names: Sequence[str],
+        templates: Sequence[str] = ("{}",),
+        modality: str = "text",
+    ) -> np.ndarray:
+        """One vector a class: a classifier's weights made of words.
+
+        Args:
+            class_names: The classes, each once.
+            templates: Sentences with `{}` for the class; their vectors are averaged.
+            modality: Name of the text tower.
+
+        Returns:
+            float32 array `(classes, dim)`, each row of length 1. The class of an image
+            is that of the largest `similarity`.
+
+        Raises:
+            ValueError: If a class is named twice, or a template has no `{}`.
+
+        References:
+            - [Radford et al., 2021](https://arxiv.org/abs/2103.00020), sec. 3.1.4
+              (prompt ensembles).
+        """
+        names = list(class_names)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                "`class_names` must list each class once, and at least one. "
+                f"Received: {names}."
+            )
+        if not templates or any("{}" not in template for template in templates):
+            raise ValueError(
+                "Each template needs `{}` where the class goes. "
+                f"Received: templates={list(templates)}."
+            )
+        prompts = [t.replace("{}", name) for name in names for t in templates]
+        vectors = self.encode(modality, prompts)
+        means = vectors.reshape(len(names), len(templates), -1).mean(axis=1)
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        return means / np.maximum(lengths, 1e-12)
+
+    def serving_functions(self) -> dict:
+        """`encode_<modality>` for each, and by default the cosines of pairs."""
+        specs = self.serving_inputs()
+
+        def encoder_of(modality):
+            def encode(**raw):
+                return {"embedding": self._encode(modality, raw[modality])}
+
+            return encode
+
+        functions = {
+            f"encode_{modality}": (encoder_of(modality), {modality: spec})
+            for modality, spec in specs.items()
+        }
+        return {"serving_default": (self.serve, specs), **functions}
+
+    def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compares raw inputs row by row: the function that an exported model runs.
+
+        Args:
+            **raw: As for `preprocess`.
+
+        Returns:
+            dict: `<modality>_embedding` `(batch, dim)` for each, and `similarity`
+            `(batch,)`, the cosine of the first two.
+        """
+        vectors = self(self.preprocess(raw), training=False)
+        first, second, *_ = (vectors[modality] for modality in self.encoders)
+        return {
+            **{f"{modality}_embedding": value for modality, value in vectors.items()},
+            "similarity": tf.reduce_sum(first * second, axis=-1),
+        }
+
+
+def _batches(raw: Sequence | Mapping, batch_size: int) -> Iterator:
+    if isinstance(raw, Mapping):
+        yield from tf.data.Dataset.from_tensor_slices(dict(raw)).batch(batch_size)
+        return
+    for start in range(0, len(raw), batch_size):
+        yield _stack(raw[start : start + batch_size])
+
+
+def _stack(raw: Sequence) -> tf.Tensor:
+    """One tensor; empty strings fill up videos that have fewer frames than others."""
+    if np.ndim(raw[0]) == 1:
+        videos = [tf.constant(frames, tf.string) for frames in raw]
+        return tf.ragged.stack(videos).to_tensor("")
+    return tf.convert_to_tensor(raw)

@@ -1,0 +1,51 @@
+"""A trained model from wherever one was left."""
+
+import os
+import pathlib
+
+import keras
+
+from kmmft.models.dual_encoder import DualEncoder
+
+
+def load_dual_encoder(path: str | os.PathLike) -> DualEncoder:
+    """Loads a `DualEncoder` that was trained here, or a CLIP or SigLIP checkpoint.
+
+    Args:
+        path: The run directory of `recipes.contrastive`, a `.keras` file, or what
+            `DualEncoder.from_checkpoint` takes.
+
+    Returns:
+        `DualEncoder`, not compiled.
+
+    Raises:
+        ValueError: If there is no model.
+
+    Example::
+
+        model = kmmft.models.load_dual_encoder("runs/contrastive")
+        model.encode_text(["a red circle"])
+    """
+    file = pathlib.Path(path)
+    if (file / "model.keras").exists():
+        file = file / "model.keras"
+    if (file / "run.log").exists():
+        raise ValueError(
+            "A run must be complete before its model can be used. Received: "
+            f"{str(path)!r} without model.keras. Run its recipe again: it goes on."
+        )
+    if file.is_dir() or "://" in str(path) or file.suffix == ".safetensors":
+        return DualEncoder.from_checkpoint(os.fspath(path))
+    if not file.is_file():
+        raise ValueError(
+            "There must be a trained model. Received: "
+            f"{str(path)!r}, which does not exist. Train one by `python -m "
+            "recipes.contrastive`, and name its run directory."
+        )
+    model = keras.saving.load_model(file, compile=False)
+    if not isinstance(model, DualEncoder):
+        raise ValueError(
+            "The model must be a DualEncoder. Received: "
+            f"{str(path)!r}, which holds a {type(model).__name__}."
+        )
+    return model

@@ -1,0 +1,54 @@
+"""The global batch as one replica sees it: its own rows and everybody's."""
+
+import tensorflow as tf
+
+from kmmft.losses import Embeddings
+from kmmft.training.collectives import all_gather, replica_id
+
+
+def own_numbers(rows: int | tf.Tensor) -> tf.Tensor:
+    """Numbers of this replica's examples in the global batch.
+
+    Args:
+        rows: How many examples this replica has; may differ between replicas.
+
+    Returns:
+        int64 tensor `(rows,)`.
+    """
+    counts = all_gather(tf.reshape(tf.cast(rows, tf.int64), [1]))
+    offset = tf.reduce_sum(counts[: replica_id()])
+    return offset + tf.range(tf.cast(rows, tf.int64))
+
+
+def gather_embeddings(
+    own: dict[str, Embeddings], negatives: dict[str, tf.Tensor]
+) -> dict[str, Embeddings]:
+    """What this replica's queries are compared with: the rows of all replicas.
+
+    Differentiable: a replica's vectors receive the gradients of all replicas' losses.
+
+    Args:
+        own: This replica's rows, by modality.
+        negatives: Vectors `(rows, dim)` of explicit hard negatives, by modality.
+
+    Returns:
+        By modality, the rows of all replicas and then their hard negatives.
+    """
+    first = next(iter(own.values()))
+    group, index = all_gather(tf.stack([first.group, first.index], axis=1)), None
+    group, index = group[:, 0], group[:, 1]
+    everyone = {}
+    for modality, mine in own.items():
+        vectors = all_gather(mine.vectors)
+        teacher = None if mine.teacher is None else all_gather(mine.teacher)
+        everyone[modality] = Embeddings(vectors, group, index, teacher)
+        if modality in negatives:
+            hard = all_gather(negatives[modality])
+            nobody = tf.fill(tf.shape(hard)[:1], tf.constant(-1, tf.int64))
+            everyone[modality] = Embeddings(
+                tf.concat([vectors, hard], axis=0),
+                tf.concat([group, nobody], axis=0),
+                tf.concat([index, nobody], axis=0),
+                teacher,
+            )
+    return everyone
