@@ -11,6 +11,7 @@ _ROOMS = (
     "data",
     "layers",
     "losses",
+    "metrics",
     "encoders",
     "training",
     "models",

@@ -8,24 +8,57 @@ from kmmft.evaluation.classification import (
     wilson_interval,
 )
 from kmmft.evaluation.classifier_report import report_classifier
+from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.predictions import (
     Predictions,
     predict_records,
     show_examples,
 )
+from kmmft.evaluation.projector import write_projector
 from kmmft.evaluation.question_answer_floors import question_answer_floors
+from kmmft.evaluation.record_vectors import RecordVectors, encode_records
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
+from kmmft.evaluation.retrieval_evaluator import RetrievalEvaluator
+from kmmft.evaluation.retrieval_report import report_retrieval, retrieval_table
+from kmmft.evaluation.ridge_baseline import (
+    PENALTIES,
+    PairedVectors,
+    RidgeMap,
+    ridge_baseline,
+    ridge_floor,
+    ridge_maps,
+)
+from kmmft.evaluation.search_index import Hit, SearchIndex
+from kmmft.evaluation.search_page import SearchResult, write_search_page
 from kmmft.evaluation.terminal import print_line, print_table
+from kmmft.evaluation.zero_shot import (
+    TEMPLATES,
+    zero_shot_metrics,
+    zero_shot_predictions,
+)
+from kmmft.evaluation.zero_shot_evaluator import ZeroShotEvaluator
 
 __all__ = [
+    "PENALTIES",
+    "TEMPLATES",
     "Confusion",
     "Example",
+    "Hit",
+    "PairedVectors",
     "Predictions",
+    "RecordVectors",
+    "RetrievalEvaluator",
+    "RidgeMap",
+    "SearchIndex",
+    "SearchResult",
     "Table",
+    "ZeroShotEvaluator",
+    "animated_clip",
     "classification_metrics",
     "confusion_matrix",
+    "encode_records",
     "environment",
     "majority_floor",
     "peak_memory_mb",
@@ -35,7 +68,16 @@ __all__ = [
     "question_answer_floors",
     "question_only_floor",
     "report_classifier",
+    "report_retrieval",
+    "retrieval_table",
+    "ridge_baseline",
+    "ridge_floor",
+    "ridge_maps",
     "show_examples",
     "wilson_interval",
+    "write_projector",
     "write_report",
+    "write_search_page",
+    "zero_shot_metrics",
+    "zero_shot_predictions",
 ]

@@ -136,7 +136,7 @@ def show_examples(
     # lexsort sorts by its last key first.
     order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
     ids = predictions.text("id")
-    images = _images(source, split, {ids[row] for row in order})
+    images = images_by_id(source, split, {ids[row] for row in order})
     texts = predictions.text(text)
     return [
         Example(
@@ -151,7 +151,19 @@ def show_examples(
     ]
 
 
-def _images(source: RecordSource, split: str, ids: set[str]) -> dict[str, bytes]:
+def images_by_id(
+    source: RecordSource, split: str, ids: set[str]
+) -> dict[str, bytes]:
+    """Reads the encoded images of some records.
+
+    Args:
+        source: Where the records are.
+        split: Their split.
+        ids: Their ids.
+
+    Returns:
+        Bytes by id; empty if the records have no image.
+    """
     if "image" not in source.features:
         return {}
 

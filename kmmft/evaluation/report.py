@@ -30,6 +30,7 @@ def write_report(
     confusion: Confusion | None,
     config: Mapping[str, Any],
     tables: Sequence[Table] = (),
+    sections: Sequence[str] = (),
     notes: str = "",
 ) -> pathlib.Path:
     """Writes numbers, curves, pictures and configuration as one HTML page.
@@ -50,6 +51,8 @@ def write_report(
         confusion: The confusion matrix, or None.
         config: The resolved configuration; it may be nested.
         tables: Result tables, such as the model among its floors.
+        sections: Further `<section>` elements, put behind the examples. HTML, which
+            is taken as it is.
         notes: A paragraph below the heading.
 
     Returns:
@@ -104,6 +107,7 @@ def write_report(
         epochs=_epochs(history),
         examples=[_example(example) for example in shown],
         mistakes=len(wrong),
+        sections=[markupsafe.Markup(section) for section in sections],
         confusion=_confusion(confusion) if confusion else None,
         config=report_text.flatten(config),
         environment=report_text.flatten(described),
