@@ -30,6 +30,43 @@ class ContrastiveTraining(DistributedTraining):
     - `teacher_<modality>` `(batch, dim)`: a teacher's vectors, to be distilled.
     """
 
+    def prepare_batch(self, batch: Mapping, keep_records: bool = False):
+        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
+
+        Args:
+            batch: Batch of decoded records with one value a modality: for captions
+                see `kmmft.data.choose_caption`. `example_group` says which examples
+                are not negatives of each other; default: those of the same `id`.
+                `negative_<modality>` `(batch, count)` are explicit hard negatives,
+                `teacher_<modality>` a teacher's vectors.
+            keep_records: Whether to return the records beside the model's inputs, in
+                one dict.
+
+        Returns:
+            `(inputs, group)`, or a dict.
+        """
+        inputs = self.preprocess({name: batch[name] for name in self.encoders})
+        for modality in self.encoders:
+            negative, teacher = f"negative_{modality}", f"teacher_{modality}"
+            if negative in batch:
+                inputs |= self._prepare_negatives(modality, batch[negative])
+            if teacher in batch:
+                inputs[teacher] = batch[teacher]
+        if keep_records:
+            return {**batch, **inputs}
+        if "example_group" in batch:
+            return inputs, tf.cast(batch["example_group"], tf.int64)
+        if "id" in batch:
+            return inputs, tf.strings.to_hash_bucket_fast(batch["id"], 2**62)
+        return inputs
+
+    def _prepare_negatives(self, modality: str, raw: tf.Tensor) -> dict:
+        flat = self.preprocess_modality(modality, tf.reshape(raw, [-1]))
+        return {
+            f"negative_{key}": tf.reshape(value, [-1, raw.shape[1], *value.shape[1:]])
+            for key, value in flat.items()
+        }
+
     def train_step(self, data):
         inputs, group, _ = keras.utils.unpack_x_y_sample_weight(data)
         seeds = self.prepare_replica()

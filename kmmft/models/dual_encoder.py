@@ -9,11 +9,14 @@ from kmmft.layers import LogitScale, ProjectionHead, UnitLength
 from kmmft.losses import ContrastiveLoss, InfoNCE
 from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.encoding import Encoding
+from kmmft.models.pretrained_towers import PretrainedTowers
 from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class DualEncoder(RawInputs, Encoding, ContrastiveTraining, keras.Model):
+class DualEncoder(
+    RawInputs, Encoding, PretrainedTowers, ContrastiveTraining, keras.Model
+):
     """Encodes each modality as a vector of length 1, comparable with the others.
 
     The model is a functional Keras model; its output holds the vectors only. What a
@@ -185,43 +188,6 @@ class DualEncoder(RawInputs, Encoding, ContrastiveTraining, keras.Model):
         """Names of one tower's inputs in a batch."""
         encoder = self.encoders[modality]
         return list(named_inputs(modality, encoder, encoder.input))
-
-    def prepare_batch(self, batch: Mapping, keep_records: bool = False):
-        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
-
-        Args:
-            batch: Batch of decoded records with one value a modality: for captions
-                see `kmmft.data.choose_caption`. `example_group` says which examples
-                are not negatives of each other; default: those of the same `id`.
-                `negative_<modality>` `(batch, count)` are explicit hard negatives,
-                `teacher_<modality>` a teacher's vectors.
-            keep_records: Whether to return the records beside the model's inputs, in
-                one dict.
-
-        Returns:
-            `(inputs, group)`, or a dict.
-        """
-        inputs = self.preprocess({name: batch[name] for name in self.encoders})
-        for modality in self.encoders:
-            negative, teacher = f"negative_{modality}", f"teacher_{modality}"
-            if negative in batch:
-                inputs |= self._prepare_negatives(modality, batch[negative])
-            if teacher in batch:
-                inputs[teacher] = batch[teacher]
-        if keep_records:
-            return {**batch, **inputs}
-        if "example_group" in batch:
-            return inputs, tf.cast(batch["example_group"], tf.int64)
-        if "id" in batch:
-            return inputs, tf.strings.to_hash_bucket_fast(batch["id"], 2**62)
-        return inputs
-
-    def _prepare_negatives(self, modality: str, raw: tf.Tensor) -> dict:
-        flat = self.preprocess_modality(modality, tf.reshape(raw, [-1]))
-        return {
-            f"negative_{key}": tf.reshape(value, [-1, raw.shape[1], *value.shape[1:]])
-            for key, value in flat.items()
-        }
 
     # === Config ===
     def get_config(self) -> dict:

@@ -229,3 +229,40 @@ def test_learns_to_tell_colours():
         model.encode_image(images), model.zero_shot_classifier(list(colours))
     )
     assert answers.argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def clip_checkpoint(folder):
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    models = keras_hub.models
+    image = kmmft.encoders.ImageEncoder(
+        models.CLIPVisionEncoder(16, image_shape=(32, 32, 3), **sizes),
+        projection=keras.layers.Dense(4, use_bias=False),
+    )
+    text = kmmft.encoders.TextEncoder(
+        models.CLIPTextEncoder(60, 8, **sizes),
+        None,
+        8,
+        projection=keras.layers.Dense(4, use_bias=False),
+    )
+    kmmft.encoders.save_dual_checkpoint(folder, image, text, logit_scale=20.0)
+    return image
+
+
+def test_checkpoint_in_and_out(tmp_path):
+    image = clip_checkpoint(tmp_path / "clip")
+    model = kmmft.models.DualEncoder.from_checkpoint(tmp_path / "clip")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("f4")
+    pooled = image(pixels)["pooled"].numpy()
+    expected = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    np.testing.assert_allclose(model.encode_image(pixels), expected, atol=1e-5)
+    assert float(model.logit_scale) == pytest.approx(20.0, rel=1e-5)
+    model.save_checkpoint(tmp_path / "again")
+    again = kmmft.models.DualEncoder.from_checkpoint(tmp_path / "again")
+    np.testing.assert_array_equal(
+        again.encode_image(pixels), model.encode_image(pixels)
+    )
+
+
+def test_model_with_heads_is_no_checkpoint(model, tmp_path):
+    with pytest.raises(ValueError, match=r"projections \['image', 'text'\]"):
+        model.save_checkpoint(tmp_path / "none")
