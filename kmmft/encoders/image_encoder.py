@@ -1,14 +1,18 @@
 """Any image backbone as an encoder with one contract."""
 
+import pathlib
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from kmmft import data
 from kmmft.encoders import handles, presets
+from kmmft.encoders.checkpoint_files import is_dual_checkpoint
+from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import image_family
-from kmmft.encoders.features import image_features, pooled_tokens
-from kmmft.encoders.resize_backbone import resize_backbone
+from kmmft.encoders.features import image_features, normalised, pooled_image
+from kmmft.encoders.resize_backbone import checked_image_size, resize_backbone
 from kmmft.encoders.saved_model import image_backbone
 
 
@@ -34,8 +38,11 @@ class ImageEncoder(keras.Model):
         std: Standard deviation to divide by, likewise.
         resize_mode: How `preprocess` brings an image to `image_size`: see
             `kmmft.data.decode_image`.
+        interpolation: `"bilinear"` or `"bicubic"`, likewise.
         projection: Layer applied to the pooled vector, such as CLIP's projection
             into the shared space.
+        patch_dropout_rate: Share of a vision transformer's patches to leave out in
+            training; see `kmmft.layers.PatchDropout`. `tokens` then are those kept.
 
     Call arguments:
         image: float tensor `(batch, height, width, 3)` in [0, 255].
@@ -68,20 +75,24 @@ class ImageEncoder(keras.Model):
         mean: float | tuple[float, ...] | None = None,
         std: float | tuple[float, ...] | None = None,
         resize_mode: str = "crop",
+        interpolation: str = "bilinear",
         projection: keras.layers.Layer | None = None,
+        patch_dropout_rate: float = 0.0,
         name: str = "image_encoder",
         **kwargs,
     ):
         family = image_family(backbone)
-        image_size = _resolve_image_size(backbone, image_size)
+        image_size = checked_image_size(backbone, image_size)
         mean = family.normalisation[0] if mean is None else mean
         std = family.normalisation[1] if std is None else std
         # === Functional model ===
         image = keras.Input((*image_size, 3), dtype="float32", name="image")
-        tokens, pooled = image_features(backbone, family, _normalise(image, mean, std))
+        tokens, pooled = image_features(
+            backbone, family, normalised(image, mean, std), patch_dropout_rate
+        )
         pooling = pooling or ("pooler" if tokens is None else family.pooling)
         prefix = family.prefix_tokens(backbone)
-        pooled = _pool_image(tokens, pooled, pooling, prefix)
+        pooled = pooled_image(tokens, pooled, pooling, prefix)
         tokens = ops.expand_dims(pooled, 1) if tokens is None else tokens[:, prefix:]
         if projection is not None:
             pooled = projection(pooled)
@@ -99,7 +110,9 @@ class ImageEncoder(keras.Model):
         self.mean = mean
         self.std = std
         self.resize_mode = resize_mode
+        self.interpolation = interpolation
         self.projection = projection
+        self.patch_dropout_rate = patch_dropout_rate
         self.output_dim = pooled.shape[-1]
 
     @classmethod
@@ -140,7 +153,8 @@ class ImageEncoder(keras.Model):
             handle: A KerasHub preset name, `hf://...`, `kaggle://...`, a local
                 KerasHub preset or Hugging Face directory, or `"demo"`: an
                 EfficientNet-Lite0 trained on ImageNet, from a pip package. A
-                SavedModel directory goes to `from_saved_model`.
+                SavedModel directory goes to `from_saved_model`, a CLIP or SigLIP of
+                Hugging Face or open_clip to `from_checkpoint`.
             image_size: As in `from_backbone`.
             load_weights: False gives the architecture with random weights.
             **kwargs: Further arguments of `ImageEncoder`. `mean` and `std` default
@@ -157,9 +171,46 @@ class ImageEncoder(keras.Model):
         """
         if handles.is_saved_model(handle):
             return cls.from_saved_model(handle, image_size=image_size or 224, **kwargs)
+        if is_dual_checkpoint(handle):
+            return cls.from_checkpoint(handle, image_size, **kwargs)
         backbone, normalisation = presets.load_image_backbone(handle, load_weights)
         kwargs = {**normalisation, **kwargs}
         return cls.from_backbone(backbone, image_size=image_size, **kwargs)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | pathlib.Path,
+        image_size: int | tuple[int, int] | None = None,
+        **kwargs,
+    ) -> "ImageEncoder":
+        """From the image tower of a CLIP or SigLIP of `transformers` or open_clip.
+
+        Args:
+            path: As in `kmmft.encoders.load_dual_checkpoint`.
+            image_size: As in `from_backbone`.
+            **kwargs: Further arguments of `ImageEncoder`; they default to those of
+                the checkpoint.
+
+        Raises:
+            ValueError: As in `kmmft.encoders.load_dual_checkpoint`.
+        """
+        return cls.from_towers(load_towers(path), image_size, **kwargs)
+
+    @classmethod
+    def from_towers(
+        cls,
+        towers: Towers,
+        image_size: int | tuple[int, int] | None = None,
+        **kwargs,
+    ) -> "ImageEncoder":
+        """From a checkpoint that was read; see `from_checkpoint`."""
+        backbone = towers.image
+        if image_size is not None and _pair(image_size) != backbone.image_shape[:2]:
+            size = _pair(image_size)
+            backbone = resize_backbone(backbone, size, towers.antialias)
+        options = {**towers.image_options, "projection": towers.image_projection}
+        return cls(backbone, **{**options, **kwargs})
 
     @classmethod
     def from_saved_model(
@@ -202,9 +253,8 @@ class ImageEncoder(keras.Model):
             float32 tensor `(height, width, 3)`, or with a batch axis, in [0, 255].
         """
         encoded = tf.convert_to_tensor(encoded, tf.string)
-        if encoded.shape.rank == 0:
-            return data.decode_image(encoded, self.image_size, self.resize_mode)
-        return data.decode_images(encoded, self.image_size, self.resize_mode)
+        decode = data.decode_images if encoded.shape.rank else data.decode_image
+        return decode(encoded, self.image_size, self.resize_mode, self.interpolation)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # A frozen encoder gives the same features in training as in use: no dropout.
@@ -221,7 +271,9 @@ class ImageEncoder(keras.Model):
             "mean": self.mean,
             "std": self.std,
             "resize_mode": self.resize_mode,
+            "interpolation": self.interpolation,
             "projection": keras.saving.serialize_keras_object(self.projection),
+            "patch_dropout_rate": self.patch_dropout_rate,
         }
 
     @classmethod
@@ -238,50 +290,3 @@ def _pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
     if isinstance(image_size, int):
         return image_size, image_size
     return tuple(image_size)
-
-
-def _resolve_image_size(
-    backbone: keras.Model, image_size: int | tuple[int, int] | None
-) -> tuple[int, int]:
-    own = tuple(backbone.inputs[0].shape[1:3])
-    if image_size is None:
-        return tuple(size or 224 for size in own)
-    image_size = _pair(image_size)
-    if any(mine not in (None, new) for mine, new in zip(own, image_size, strict=True)):
-        raise ValueError(
-            f"`image_size` must be the backbone's {own}. Received: {image_size}. "
-            f"Use `ImageEncoder.from_backbone(backbone, image_size={image_size})`"
-        )
-    return image_size
-
-
-def _normalise(image, mean, std):
-    channels = 3
-    mean = list(mean) if isinstance(mean, list | tuple) else [mean] * channels
-    std = list(std) if isinstance(std, list | tuple) else [std] * channels
-    # float32 even under a half precision policy: pixels need their eight bits.
-    return keras.layers.Rescaling(
-        scale=[1.0 / s for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        dtype="float32",
-        name="normalisation",
-    )(image)
-
-
-def _pool_image(tokens, pooled, pooling, prefix):
-    if pooling == "pooler":
-        if pooled is None:
-            raise ValueError(
-                '`pooling="pooler"` needs a backbone with a pooled output. '
-                'Received: a backbone without one. Use "mean", "max" or "cls"'
-            )
-        return pooled
-    if tokens is None or (pooling == "cls" and not prefix):
-        raise ValueError(
-            f"`pooling={pooling!r}` needs a backbone with "
-            f"{'tokens' if tokens is None else 'a class token'}. Received: a backbone "
-            "without. Use pooling=None for the backbone's own"
-        )
-    if pooling != "cls":
-        tokens = tokens[:, prefix:]
-    return pooled_tokens(tokens, None, pooling)

@@ -1,14 +1,18 @@
 """Any text backbone as an encoder with one contract."""
 
+import pathlib
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from kmmft.encoders import handles, presets
+from kmmft.encoders.checkpoint_files import is_dual_checkpoint
+from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import text_family
 from kmmft.encoders.features import pooled_tokens, text_features
 from kmmft.encoders.saved_model import text_backbone
-from kmmft.encoders.text_preprocessor import TextPreprocessor
+from kmmft.encoders.text_preprocessor import TextPreprocessor, check_length
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -78,7 +82,7 @@ class TextEncoder(keras.Model):
         **kwargs,
     ):
         family = text_family(backbone)
-        _check_length(backbone, family, sequence_length)
+        check_length(backbone, family, sequence_length)
         # === Functional model ===
         if pad_token_id is None:
             pad_token_id = getattr(tokenizer, "pad_token_id", None) or 0
@@ -159,7 +163,8 @@ class TextEncoder(keras.Model):
             handle: A KerasHub preset name, `hf://...`, `kaggle://...`, a local
                 KerasHub preset or Hugging Face directory, or `"demo"`: the sentence
                 encoder all-MiniLM-L6-v2, from a pip package. A SavedModel directory
-                goes to `from_saved_model`.
+                goes to `from_saved_model`, a CLIP or SigLIP of Hugging Face or
+                open_clip to `from_checkpoint`.
             sequence_length: As in the constructor. Defaults to the longest that the
                 backbone takes.
             load_weights: False gives the architecture with random weights.
@@ -180,9 +185,36 @@ class TextEncoder(keras.Model):
             if sequence_length is not None:
                 kwargs["max_bytes"] = sequence_length
             return cls.from_saved_model(handle, **kwargs)
+        if is_dual_checkpoint(handle):
+            return cls.from_checkpoint(handle, sequence_length, **kwargs)
         backbone, tokenizer, pooling = presets.load_text_backbone(handle, load_weights)
         kwargs = {"pooling": pooling, **kwargs}
         return cls.from_backbone(backbone, tokenizer, sequence_length, **kwargs)
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | pathlib.Path, sequence_length: int | None = None, **kwargs
+    ) -> "TextEncoder":
+        """From the text tower of a CLIP or SigLIP of `transformers` or open_clip.
+
+        Args:
+            path: As in `kmmft.encoders.load_dual_checkpoint`.
+            sequence_length: As in `from_backbone`.
+            **kwargs: Further arguments of `TextEncoder`.
+
+        Raises:
+            ValueError: As in `kmmft.encoders.load_dual_checkpoint`.
+        """
+        return cls.from_towers(load_towers(path), sequence_length, **kwargs)
+
+    @classmethod
+    def from_towers(
+        cls, towers: Towers, sequence_length: int | None = None, **kwargs
+    ) -> "TextEncoder":
+        """From a checkpoint that was read; see `from_checkpoint`."""
+        kwargs = {"projection": towers.text_projection, **kwargs}
+        text, tokenizer = towers.text, towers.tokenizer
+        return cls.from_backbone(text, tokenizer, sequence_length, **kwargs)
 
     @classmethod
     def from_saved_model(
@@ -254,19 +286,3 @@ class TextEncoder(keras.Model):
                 config[key], custom_objects=custom_objects
             )
         return cls(**config)
-
-
-def _check_length(backbone, family, sequence_length):
-    longest = getattr(backbone, "max_sequence_length", None)
-    if longest is None:
-        return
-    if family.fixed_length and sequence_length != longest:
-        raise ValueError(
-            f"`sequence_length` must be {longest}, the only length that this "
-            f"{type(backbone).__name__} takes. Received: {sequence_length}"
-        )
-    if sequence_length > longest:
-        raise ValueError(
-            f"`sequence_length` must be at most {longest}, this "
-            f"{type(backbone).__name__}'s longest. Received: {sequence_length}"
-        )

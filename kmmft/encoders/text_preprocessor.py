@@ -48,7 +48,7 @@ class TextPreprocessor:
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
     def _tokenise_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if self.family.clean is not None:
+        if self.family.clean is not None and not self._cleans_itself():
             texts = self.family.clean(texts)
         # Built here, because a loaded tokenizer learns its vocabulary late.
         packer = keras_hub.layers.StartEndPacker(
@@ -75,5 +75,31 @@ class TextPreprocessor:
         tokenizer._sentence_piece = eager
         return tokens
 
+    def _cleans_itself(self) -> bool:
+        return getattr(self.tokenizer, "cleans_text", False)
+
     def _special(self, name: str) -> int | None:
         return getattr(self.tokenizer, name, None)
+
+
+def check_length(
+    backbone: keras.Model, family: TextFamily, sequence_length: int
+) -> None:
+    """Looks whether a backbone takes texts of this length.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    longest = getattr(backbone, "max_sequence_length", None)
+    if longest is None:
+        return
+    if family.fixed_length and sequence_length != longest:
+        raise ValueError(
+            f"`sequence_length` must be {longest}, the only length that this "
+            f"{type(backbone).__name__} takes. Received: {sequence_length}"
+        )
+    if sequence_length > longest:
+        raise ValueError(
+            f"`sequence_length` must be at most {longest}, this "
+            f"{type(backbone).__name__}'s longest. Received: {sequence_length}"
+        )

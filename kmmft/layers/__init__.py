@@ -36,6 +36,7 @@ from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
 from kmmft.layers.tensor_fusion import TensorFusion
+from kmmft.layers.tight_similarity import TightSimilarity
 from kmmft.layers.transformer_fusion import TransformerFusion
 from kmmft.layers.unit_length import UnitLength
 
@@ -53,6 +54,7 @@ __all__ = [
     "Pooling",
     "ProjectionHead",
     "TensorFusion",
+    "TightSimilarity",
     "TransformerFusion",
     "UnitLength",
 ]

@@ -1,10 +1,26 @@
 """Runs all benchmarks and prints what they measured, with the machine."""
 
 from kmmft.evaluation import Table, environment, print_table
-from tests.benchmarks import import_time, input_pipeline
+from tests.benchmarks import (
+    gradient_caching,
+    import_time,
+    input_pipeline,
+    replica_equality,
+    retrieval,
+    training_throughput,
+)
+
+BENCHMARKS = (
+    import_time,
+    input_pipeline,
+    replica_equality,
+    gradient_caching,
+    retrieval,
+    training_throughput,
+)
 
 if __name__ == "__main__":
-    for benchmark in (import_time, input_pipeline):
+    for benchmark in BENCHMARKS:
         print_table(benchmark.measure())
     described = environment()
     print_table(Table("Measured on", ["what", "value"], [*described.items()]))

@@ -1,14 +1,16 @@
 """The checkpoint reader: right numbers, and nothing but numbers."""
 
 import os
+import pathlib
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 
-from kmmft.encoders import read_legacy_checkpoint
+from kmmft.encoders import read_legacy_checkpoint, read_torch_checkpoint
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -108,3 +110,49 @@ def test_other_files_are_refused(fake_torch, tmp_path):
     for name in ("text", "zip", "empty", "short", "cut"):
         with pytest.raises(ValueError, match=r"format before 1\.6.*Received"):
             read_legacy_checkpoint(tmp_path / f"{name}.pth")
+
+
+# === The format since PyTorch 1.6; its golden file is read in test_dual_checkpoint ===
+def rewrite(tmp_path, change):
+    """PyTorch's golden file with some of its parts changed or left out."""
+    golden = pathlib.Path(__file__).parent / "golden/open_clip"
+    path = tmp_path / "model.bin"
+    with (
+        zipfile.ZipFile(golden / "open_clip_pytorch_model.bin") as source,
+        zipfile.ZipFile(path, "w") as target,
+    ):
+        for name in source.namelist():
+            content = change(name.split("/", 1)[1], source.read(name))
+            if content is not None:
+                target.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "message"),
+    [
+        ("data.pkl", None, "no data.pkl"),
+        ("data/3", None, "data/3"),
+        ("data/3", b"short", "ends early"),
+        ("byteorder", b"big", "big-endian"),
+        ("data.pkl", pickle.dumps([1]), "no dict of tensors"),
+        ("data.pkl", pickle.dumps({"epoch": 3}), "'epoch' is no tensor"),
+        ("data.pkl", pickle.dumps({"x": os.getcwd}), "getcwd is not allowed"),
+    ],
+)
+def test_archives_with_anything_wrong(tmp_path, part, content, message):
+    path = rewrite(tmp_path, lambda name, old: content if name == part else old)
+    with pytest.raises(ValueError, match=f"that PyTorch wrote.*{message}"):
+        read_torch_checkpoint(path)
+
+
+def test_both_formats_by_one_function(fake_torch, tmp_path):
+    write(tmp_path / "old.pth", {"x": Tensor("0", 0, (2,), (1,))}, range(2))
+    np.testing.assert_array_equal(
+        read_torch_checkpoint(tmp_path / "old.pth")["x"], [0, 1]
+    )
+    path = rewrite(tmp_path, lambda name, old: old)
+    cut = path.read_bytes()[:-2000]  # the archive's own directory is at the end
+    path.write_bytes(cut)
+    with pytest.raises(ValueError, match=r"Received.*model\.bin"):
+        read_torch_checkpoint(path)

@@ -29,7 +29,10 @@ ARGUMENTS = {
         "num_heads": 2,
     },
     "FiLMFusion": {**FUSION, "condition": "text", "num_layers": 3},
+    "FrameTransformer": {"num_layers": 2, "num_heads": 3, "dropout_rate": 0.1},
     "GatedFusion": FUSION,
+    "LogitScale": {"initial": 10.0, "maximum": 50.0, "bias": -10.0},
+    "PatchDropout": {"rate": 0.25, "prefix_tokens": 2, "seed": 7},
     "Pooling": {"mode": "max"},
     "ProjectionHead": {
         "output_dim": 4,
@@ -40,6 +43,7 @@ ARGUMENTS = {
         "normalize": True,
     },
     "TensorFusion": {**FUSION, "output_dim": 5},
+    "TightSimilarity": {"num_layers": 2, "num_heads": 3, "chunk_size": 5},
     "TransformerFusion": {
         **FUSION,
         "num_layers": 3,
