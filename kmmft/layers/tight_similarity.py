@@ -21,9 +21,9 @@ class TightSimilarity(keras.layers.Layer):
     Args:
         num_layers: Number of transformer blocks.
         num_heads: Attention heads of a block, as in `FrameTransformer`.
-        chunk_size: Texts at a time. With chunks, a block's values are computed anew
-            in the backward pass, so that memory grows with `chunk_size * videos`,
-            not with `texts * videos`. `None`: all at once.
+        chunk_size: Texts at a time, to score large collections in little memory.
+            Training keeps what the backward pass needs of all chunks. `None`: all at
+            once.
 
     Call arguments:
         text: float tensor `(texts, dim)`.
@@ -114,13 +114,8 @@ class TightSimilarity(keras.layers.Layer):
         padded = tf.reshape(
             tf.pad(text, padding), [-1, self.chunk_size, text.shape[-1]]
         )
-        # A loop's gradient is summed over its chunks, which bool does not allow.
-        real = tf.cast(mask, tf.float32)
-        again = tf.recompute_grad(
-            lambda text, frames, real: self._scores(text, frames, real > 0)
-        )
         scores = tf.map_fn(
-            lambda chunk: again(chunk, frames, real),
+            lambda chunk: self._scores(chunk, frames, mask),
             padded,
             fn_output_signature=tf.float32,
             parallel_iterations=1,

@@ -6,6 +6,7 @@ from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.optimizers import adamw
 from kmmft.training.recipe_config import RecipeConfig
+from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
 from kmmft.training.run_directory import RunDirectory
 from kmmft.training.strategies import make_strategy
@@ -19,6 +20,7 @@ __all__ = [
     "adamw",
     "make_strategy",
     "parse_config",
+    "rematerialise",
     "resumable_fit",
     "run_recipe",
 ]

@@ -35,8 +35,8 @@ def gather_embeddings(
         By modality, the rows of all replicas and then their hard negatives.
     """
     first = next(iter(own.values()))
-    group, index = all_gather(tf.stack([first.group, first.index], axis=1)), None
-    group, index = group[:, 0], group[:, 1]
+    numbers = all_gather(tf.stack([first.group, first.index], axis=1))
+    group, index = tf.unstack(numbers, axis=1)
     everyone = {}
     for modality, mine in own.items():
         vectors = all_gather(mine.vectors)
@@ -44,7 +44,11 @@ def gather_embeddings(
         everyone[modality] = Embeddings(vectors, group, index, teacher)
         if modality in negatives:
             hard = all_gather(negatives[modality])
-            nobody = tf.fill(tf.shape(hard)[:1], tf.constant(-1, tf.int64))
+            count = tf.shape(hard)[0]
+            nobody = tf.fill([count], tf.constant(-1, tf.int64))
+            if teacher is not None:
+                # Distillation leaves hard negatives out; the rows must be there.
+                teacher = tf.pad(teacher, [[0, count], [0, 0]])
             everyone[modality] = Embeddings(
                 tf.concat([vectors, hard], axis=0),
                 tf.concat([group, nobody], axis=0),

@@ -33,9 +33,8 @@ def rematerialise(
 
     Example:
         >>> backbone = keras_hub.models.ViTBackbone((32, 32, 3), 16, 2, 2, 8, 16)
-        >>> blocks = kmmft.training.rematerialise(backbone)
-        >>> [block.name for block in blocks]
-        ['transformer_block_1', 'transformer_block_2']
+        >>> len(kmmft.training.rematerialise(backbone))
+        2
 
     References:
         - [Chen et al., 2016](https://arxiv.org/abs/1604.06174), section 3.

@@ -50,6 +50,7 @@ ARGUMENTS = {
         "num_heads": 2,
         "num_bottleneck_tokens": 4,
     },
+    "UnitLength": {},
 }
 
 

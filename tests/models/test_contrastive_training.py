@@ -99,6 +99,16 @@ def test_hard_negatives_equal_one_device(replicas, micro_batch_size, strategies)
     assert loss[0] > without[0] + 0.1
 
 
+def test_a_teacher_and_hard_negatives_go_together(two_replicas):
+    inputs = cases.batch(negatives=3, teacher=True)
+    loss, weights = cases.train(loss=cases.LOSSES["distillation"](), inputs=inputs)[1:]
+    other_loss, other_weights = cases.train(
+        two_replicas, cases.LOSSES["distillation"](), inputs=inputs
+    )[1:]
+    np.testing.assert_allclose(other_loss, loss, atol=1e-5)
+    assert cases.largest_difference(other_weights, weights) < 1e-5
+
+
 def test_loss_equals_numpy():
     """Independent of all gathering: the loss that the first step logs."""
     model = cases.dual_encoder()
