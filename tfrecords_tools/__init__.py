@@ -14,6 +14,8 @@ _HOMES = {
     "build_easy_vqa": "easy_vqa",
     "build_image_folder": "image_folder",
     "build_manifest": "manifest",
+    "build_open_clip_art": "open_clip_art",
+    "read_video": "video_frames",
 }
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "build_easy_vqa",
     "build_image_folder",
     "build_manifest",
+    "build_open_clip_art",
+    "read_video",
 ]
 
 

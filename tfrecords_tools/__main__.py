@@ -15,6 +15,7 @@ import tyro
 from tfrecords_tools.easy_vqa import build_easy_vqa
 from tfrecords_tools.image_folder import build_image_folder
 from tfrecords_tools.manifest import build_manifest
+from tfrecords_tools.open_clip_art import build_open_clip_art
 
 _DESCRIPTION = """Builds data directories for training: TFRecord shards that TFDS opens.
 
@@ -32,20 +33,29 @@ _EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
 example:
   python -m tfrecords_tools build easy_vqa --output_dir data"""
 
-_MANIFEST = """Rows of a CSV, TSV or JSONL file that names images.
+_MANIFEST = """Rows of a CSV, TSV or JSONL file that names images or videos.
 
-The columns given decide what a record is: image and caption; image, question and
-answer; or a label with an image, a text, or both.
+The columns given decide what a record is: image and caption; video and caption;
+image, question and answer; or a label with an image, a text, or both.
 
 examples:
   python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
       --image_column image --caption_column caption --split_column split \\
       --name pets --output_dir data
+  python -m tfrecords_tools build manifest --manifest clips.csv \\
+      --video_column video --caption_column caption --name clips --output_dir data
   python -m tfrecords_tools build manifest --manifest vqa.csv \\
       --image_column image --question_column question --answer_column answer \\
       --test_fraction 0.1 --name my_vqa --output_dir data
   python -m tfrecords_tools build manifest --manifest reviews.tsv \\
       --text_column review --label_column stars --name reviews --output_dir data"""
+
+_OPEN_CLIP_ART = """The Open Clip Art drawings with their titles and tags.
+
+They come from the Debian packages openclipart-png and openclipart-svg.
+
+example:
+  python -m tfrecords_tools build open_clip_art --output_dir data"""
 
 _IMAGE_FOLDER = """Images in one folder per class, with or without folders per split.
 
@@ -90,6 +100,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         _subcommand("easy_vqa", build_easy_vqa, _EASY_VQA),
         _subcommand("manifest", build_manifest, _MANIFEST),
         _subcommand("image_folder", build_image_folder, _IMAGE_FOLDER),
+        _subcommand("open_clip_art", build_open_clip_art, _OPEN_CLIP_ART),
     ]
 
     def build(source: Annotated[sources, tyro.conf.arg(name="")]) -> Any:

@@ -1,5 +1,6 @@
 """Builds a data directory from a CSV, TSV or JSONL manifest."""
 
+import functools
 import pathlib
 import time
 
@@ -8,6 +9,7 @@ from tfrecords_tools.class_names import sorted_class_names
 from tfrecords_tools.manifest_columns import ManifestColumns
 from tfrecords_tools.manifest_records import manifest_records
 from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.video_frames import check_videos, read_video
 from tfrecords_tools.write_records import BuildResult, write_records
 from tfrecords_tools.writer import DatasetWriter
 
@@ -18,6 +20,7 @@ def build_manifest(
     output_dir: str | pathlib.Path,
     name: str,
     image_column: str | None = None,
+    video_column: str | None = None,
     caption_column: str | None = None,
     question_column: str | None = None,
     answer_column: str | None = None,
@@ -28,6 +31,8 @@ def build_manifest(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
     num_shards: int | None = None,
+    num_frames: int = 16,
+    frame_size: int = 256,
     check_images: bool = True,
     skip_bad: bool = False,
     overwrite: bool = False,
@@ -35,7 +40,8 @@ def build_manifest(
     """Writes the rows of a manifest as records.
 
     The columns given decide the schema. Image and caption: `image_text`, where the
-    captions of one image make one record. Image, question and answer:
+    captions of one image make one record. Video and caption: `video_text`, likewise,
+    with the frames that `read_video` takes. Image, question and answer:
     `image_question_answer`. Label with image, text or both: `labelled`; class names
     are sorted, whole numbers by value. White space around texts is taken off. The
     order of the records is shuffled, the same way each time.
@@ -45,18 +51,21 @@ def build_manifest(
         output_dir: Directory that will hold NAME/1.0.0/.
         name: Name of the dataset.
         image_column: Column with paths of images; relative to the manifest.
+        video_column: Column with paths of videos (GIF, MP4, ...); likewise.
         caption_column: Column with captions; in JSONL also lists of captions.
         question_column: Column with questions.
         answer_column: Column with answers.
         label_column: Column with names of classes.
         text_column: Column with texts to classify.
-        id_column: Column with ids; default: the path of the image for captions, the
-            number of the line otherwise.
+        id_column: Column with ids; default: the path of the image or video for
+            captions, the number of the line otherwise.
         split_column: Column with the split; val, valid and dev become validation.
-            Without it, rows are split by a hash of the image, or of the text.
+            Without it, rows are split by a hash of the file's path, or of the text.
         validation_fraction: Share for validation, without a split column.
         test_fraction: Share for test, without a split column.
         num_shards: Files per split; default: by size and number of records.
+        num_frames: Most frames to keep of a video.
+        frame_size: Shorter side of a video's frames; smaller ones stay as they are.
         check_images: Decode every image, so that no broken one gets in.
         skip_bad: Leave bad rows out and list them in skipped.jsonl.
         overwrite: Replace the dataset if it exists.
@@ -84,6 +93,7 @@ def build_manifest(
     check_fractions(validation_fraction, test_fraction)
     columns = ManifestColumns(
         image=image_column,
+        video=video_column,
         caption=caption_column,
         label=label_column,
         text=text_column,
@@ -99,6 +109,13 @@ def build_manifest(
         lambda key: choose_split(key, validation_fraction, test_fraction),
         bad_rows,
     )
+    video = {}
+    if columns.video:
+        check_videos((record.image for record in records), num_frames, frame_size)
+        read = functools.partial(
+            read_video, num_frames=num_frames, frame_size=frame_size
+        )
+        video = {"feature": "video", "read": read}
     labels = [record.values["label"] for record in records if columns.label]
     writer = DatasetWriter(
         output_dir,
@@ -113,4 +130,5 @@ def build_manifest(
         bad_rows,
         check_images=check_images,
         started=started,
+        **video,
     )

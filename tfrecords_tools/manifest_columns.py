@@ -21,6 +21,7 @@ class ManifestColumns:
     """
 
     image: str | None = None
+    video: str | None = None
     caption: str | None = None
     label: str | None = None
     text: str | None = None
@@ -37,6 +38,7 @@ class ManifestColumns:
         } - {"id", "split"}
         if given not in (
             {"image", "caption"},
+            {"video", "caption"},
             {"image", "question", "answer"},
             {"image", "label"},
             {"text", "label"},
@@ -44,16 +46,17 @@ class ManifestColumns:
         ):
             received = ", ".join(f"{name}_column" for name in sorted(given)) or "none"
             raise ValueError(
-                "The columns must be image and caption; or image, question and answer; "
-                "or label with image, text or both (and id and split with any). "
+                "The columns must be image and caption; or video and caption; or "
+                "image, question and answer; or label with image, text or both (and id "
+                "and split with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
     @property
     def kind(self) -> str:
-        """`image_text`, `image_question_answer` or `labelled`."""
+        """`image_text`, `video_text`, `image_question_answer` or `labelled`."""
         if self.caption:
-            return "image_text"
+            return "video_text" if self.video else "image_text"
         return "image_question_answer" if self.question else "labelled"
 
     @property
@@ -68,6 +71,8 @@ class ManifestColumns:
 
         if self.kind == "image_text":
             return schema.image_text()
+        if self.kind == "video_text":
+            return schema.video_text()
         if self.kind == "image_question_answer":
             return schema.image_question_answer()
         return schema.labelled(

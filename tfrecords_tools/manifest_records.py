@@ -28,7 +28,7 @@ class _Row:
         place: Where it stands.
         id: Its id, or None without an id column.
         split: Its split.
-        image: Path of the image as the manifest means it, or None.
+        image: Path of the image or video as the manifest means it, or None.
         texts: Text by kind; several only for captions in JSONL.
     """
 
@@ -55,10 +55,10 @@ def manifest_records(
 
     Returns:
         The records in the order of their first rows. Rows with captions of one image
-        make one record.
+        or video make one record.
     """
     rows = _read(manifest, columns, choose_split, bad_rows)
-    if columns.kind == "image_text":
+    if columns.caption:
         records = _by_image(rows, manifest.parent, bad_rows)
     else:
         records = _by_row(rows, manifest.parent, columns, bad_rows)
@@ -100,7 +100,8 @@ def _check(
         value = row[column]
         several = kind == "caption" and isinstance(value, list) and value
         texts[kind] = [_text(one, column) for one in (value if several else [value])]
-    image = columns.image and _image_key(_text(row[columns.image], columns.image), root)
+    column = columns.image or columns.video
+    image = column and _image_key(_text(row[column], column), root)
     if columns.split is not None:
         split = split_name(_text(row[columns.split], columns.split))
         if not split.isidentifier() or split == "all":
@@ -130,7 +131,7 @@ def _text(value: Any, column: str) -> str:
 
 
 def _image_key(written: str, root: pathlib.Path) -> str:
-    """One name for an image, however its path is written; relative if it can be."""
+    """One name for a file, however its path is written; relative if it can be."""
     path = os.path.normpath(written)
     if os.path.isabs(path):
         below = os.path.relpath(path, root.absolute())
@@ -151,7 +152,7 @@ def _by_image(
             reason = f"The id {row.id!r} belongs to {owner!r} already; change one."
         elif first.split != row.split:
             reason = (
-                f"The image {row.image!r} is in split {row.split!r} here and in "
+                f"The file {row.image!r} is in split {row.split!r} here and in "
                 f"{first.split!r} on line {first.place.line}; choose one."
             )
         else:

@@ -5,7 +5,7 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
@@ -18,12 +18,12 @@ _IMAGES_AHEAD = 64
 
 @dataclasses.dataclass(frozen=True)
 class SourceRecord:
-    """A record whose image is still a path.
+    """A record whose image or video is still a path.
 
     Attributes:
         split: Split that it belongs to.
-        values: The record without its image.
-        image: Path of the image; None for records without one.
+        values: The record without its image or video.
+        image: Path of the image or video; None for records without one.
         places: The rows that it was made from.
     """
 
@@ -67,8 +67,10 @@ def write_records(
     *,
     check_images: bool,
     started: float,
+    feature: str = "image",
+    read: Callable[[pathlib.Path], Any] | None = None,
 ) -> BuildResult:
-    """Reads the images of the records and writes all of it.
+    """Reads the images or videos of the records and writes all of it.
 
     Args:
         writer: Where to write; not yet entered.
@@ -76,17 +78,19 @@ def write_records(
         bad_rows: Takes the rows that had to be left out.
         check_images: Decode every image once, to be sure that training can.
         started: When the build began, from `time.perf_counter()`.
+        feature: Name of the feature that is read from the files.
+        read: Reads a file, in place of reading and checking an image.
 
     Returns:
         Counts, size and time.
     """
     with writer, progress_bar(f"Writing {writer.name}", len(records)) as advance:
-        for record, image in _with_images(records, check_images):
-            if isinstance(image, ValueError):
+        for record, content in _with_files(records, check_images, read):
+            if isinstance(content, ValueError):
                 for place in record.places:
-                    bad_rows.add(place, str(image))
+                    bad_rows.add(place, str(content))
             else:
-                encoded = {} if image is None else {"image": image}
+                encoded = {} if content is None else {feature: content}
                 writer.write(record.split, record.values | encoded)
             advance()
         if bad_rows.found:
@@ -100,18 +104,22 @@ def write_records(
     )
 
 
-def _with_images(
-    records: Iterable[SourceRecord], check_images: bool
-) -> Iterator[tuple[SourceRecord, bytes | ValueError | None]]:
-    """Each record with its image, or with the error that says why there is none.
+def _with_files(
+    records: Iterable[SourceRecord],
+    check_images: bool,
+    read: Callable[[pathlib.Path], Any] | None,
+) -> Iterator[tuple[SourceRecord, Any]]:
+    """Each record with what its file holds, or with the error that says why not.
 
     Several threads read and decode some records ahead; the order is kept.
     """
     # Questions share images: a second decoding would be a waste, and so would a thread.
     good: set[pathlib.Path] = set()
 
-    def load(path: pathlib.Path) -> bytes | ValueError:
+    def load(path: pathlib.Path) -> Any:
         try:
+            if read is not None:
+                return read(path)
             encoded = read_image(path, decode=check_images and path not in good)
         except ValueError as error:
             return error
@@ -120,7 +128,7 @@ def _with_images(
 
     def finish(
         record: SourceRecord, future: concurrent.futures.Future | None
-    ) -> tuple[SourceRecord, bytes | ValueError | None]:
+    ) -> tuple[SourceRecord, Any]:
         if record.image is None:
             return record, None
         return record, future.result() if future else load(record.image)

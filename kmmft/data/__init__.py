@@ -10,19 +10,22 @@ _FILES = {
     "augment": ["ImageAugmentation"],
     "bad_records": ["BadRecord", "BadRecords"],
     "batch_preview": ["preview"],
+    "captions": ["choose_caption"],
     "colored_shapes": ["write_colored_shapes"],
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset", "steps_per_epoch"],
     "images": ["decode_image", "decode_images"],
+    "moving_shapes": ["write_moving_shapes"],
+    "parsing": ["parse_record"],
     "reading": [
         "RecordSource",
         "Split",
         "first_records",
         "open_source",
-        "parse_record",
         "read_records",
     ],
     "tfrecord_files": ["count_records", "find_corrupt_record"],
+    "video": ["sample_frames"],
     "vocabulary": ["Vocabulary"],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}

@@ -19,7 +19,7 @@ def write_colored_shapes(folder: str | os.PathLike, image_size: int = 32) -> str
 
     The columns `question` and `answer` ask for colour or shape. The columns `text`
     and `label` make a task that needs both sides: the label has the picture's colour
-    and the text's time of day.
+    and the text's time of day. `caption` says what is to be seen.
 
     Args:
         folder: Where the pictures and `shapes.csv` go; made if it is not there.
@@ -31,7 +31,7 @@ def write_colored_shapes(folder: str | os.PathLike, image_size: int = 32) -> str
     Example:
         >>> with open(kmmft.data.write_colored_shapes("shapes")) as file:
         ...     file.readline().strip()
-        'id,split,image,question,answer,text,label'
+        'id,split,image,question,answer,text,label,caption'
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,7 @@ def write_colored_shapes(folder: str | os.PathLike, image_size: int = 32) -> str
                     "answer": answer,
                     "text": f"seen at {time}",
                     "label": f"{color} {time}",
+                    "caption": f"a {color} {shape}",
                 }
             )
     path = folder / "shapes.csv"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from kmmft.data.parsing import parse_record
 from kmmft.data.tfrecord_files import FRAME_BYTES, count_records
 
 if TYPE_CHECKING:
@@ -127,28 +128,6 @@ def read_records(
     """
     files = list(open_source(source, schema).split(split).files)
     return tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER_BYTES)
-
-
-def parse_record(
-    serialized: tf.Tensor, features: tfds.features.FeaturesDict
-) -> dict[str, tf.Tensor]:
-    """Parses one record. Images stay encoded bytes.
-
-    Args:
-        serialized: scalar string tensor.
-        features: Features of the record.
-
-    Returns:
-        dict of tensors, one for each feature.
-    """
-    import tensorflow_datasets as tfds
-
-    skip = {
-        name: tfds.decode.SkipDecoding()
-        for name, feature in features.items()
-        if isinstance(feature, tfds.features.Image)
-    }
-    return features.deserialize_example(serialized, decoders=skip)
 
 
 def first_records(

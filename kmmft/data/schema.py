@@ -38,6 +38,34 @@ def image_text() -> tfds.features.FeaturesDict:
     )
 
 
+def video_text() -> tfds.features.FeaturesDict:
+    """A video, as some of its frames, with one or several captions.
+
+    The frames are taken when the data is built (`tfrecords_tools.read_video`), evenly
+    over the video and in its order; records may have different numbers of them. Named
+    `video`, as the modality that reads them.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id` (text), `video` (sequence of images,
+        kept encoded on disk) and `captions` (sequence of texts).
+
+    Example:
+        >>> sorted(kmmft.data.schema.video_text())
+        ['captions', 'id', 'video']
+    """
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    frame = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    return tfds.features.FeaturesDict(
+        {
+            "id": text(),
+            "video": tfds.features.Sequence(frame),
+            "captions": tfds.features.Sequence(text()),
+        }
+    )
+
+
 def image_question_answer() -> tfds.features.FeaturesDict:
     """A question about an image, with its answer.
 

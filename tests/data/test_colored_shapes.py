@@ -34,6 +34,7 @@ def test_rows_and_pictures(tmp_path):
         answers = {"what color is it?": color, "what shape is it?": shape}
         assert row["answer"] == answers[row["question"]]
         assert (row["text"], row["label"]) == (f"seen at {time}", f"{color} {time}")
+        assert row["caption"] == f"a {color} {shape}"
 
 
 def test_text_tells_nothing_of_the_color(tmp_path):
