@@ -1,0 +1,391 @@
+"""Trains a video and a text encoder to meet in one space: clips found by words.
+
+Data: `--manifest FILE`, a CSV, TSV or JSONL file with a column of video paths (GIF;
+MP4, WebM and the like with `pip install 'kmmft[video]'`) and one of captions, or
+`--data DIR`, records of `kmmft.data.schema.video_text`. The presets smoke and shapes
+draw clips of coloured shapes that move. Each comes with its reverse, so that a clip's
+direction can be told only from the order of its frames: the table shows that the mean
+over frames finds the right caption half the time, and a transformer over frames always.
+
+    python -m recipes.video_text --preset smoke
+    python -m recipes.video_text --preset shapes
+    python -m recipes.video_text --manifest clips.csv --num_frames 12
+
+The run directory keeps `model.keras`, and serves `encode_video` and `encode_text`
+from `export/1`.
+"""
+
+import dataclasses
+import pathlib
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from kmmft.evaluation import Example, Table
+
+AGGREGATIONS = {
+    "mean": "mean over frames",
+    "sequence_transformer": "transformer over frames",
+}
+DIRECTIONS = ("video_to_text", "text_to_video")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(kmmft.training.RecipeConfig):
+    """Settings of one run."""
+
+    output_dir: str = "runs/video_text"
+    """Directory of the run. The same command goes on with a run that was killed."""
+    manifest: str = ""
+    """CSV, TSV or JSONL file of videos, in place of --data; shapes: clips that are
+    drawn on the spot."""
+    video_column: str = "video"
+    """Column of video paths, relative to the file."""
+    caption_column: str = "caption"
+    """Column of captions."""
+    split_column: str = ""
+    """Column of train, validation and test; without one, by a hash of the video."""
+    image_encoder: str = "demo"
+    """As everywhere, or small: a convolutional network that knows nothing yet."""
+    text_encoder: str = "demo"
+    """As everywhere, or small: the mean of vectors of the training captions' words."""
+    num_frames: int = 8
+    """Frames of a video that the model sees."""
+    aggregations: str = "sequence_transformer"
+    """mean or sequence_transformer; or several with commas, trained one after the
+    other and compared. The last one is kept."""
+    num_layers: int = 2
+    """Blocks of the transformer over frames."""
+    num_heads: int = 4
+    """Attention heads of such a block; must divide the width of a frame's vector."""
+    dropout_rate: float = 0.0
+    """Dropout in these blocks."""
+    projection_dim: int = 256
+    """Width of the common space."""
+    temperature: float = 0.07
+    """First value of the learnt temperature."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = self.aggregations.split(",")
+        if not set(names) <= set(AGGREGATIONS) or len(set(names)) < len(names):
+            raise ValueError(
+                f"`--aggregations` must be of {', '.join(AGGREGATIONS)}, each once. "
+                f"Received: {self.aggregations!r}."
+            )
+
+
+SHAPES = Config(
+    manifest="shapes",
+    split_column="split",
+    output_dir="runs/video_text_shapes",
+    aggregations="mean,sequence_transformer",
+    image_encoder="small",
+    text_encoder="small",
+    image_size=32,
+    sequence_length=8,
+    projection_dim=64,
+    epochs=20,
+    patience=20,
+    batch_size=48,
+    learning_rate=6e-3,
+    max_bad_fraction=0.0,
+)
+PRESETS = {
+    "default": Config(),
+    "smoke": dataclasses.replace(
+        SHAPES, output_dir="runs/video_text_smoke", num_layers=1, epochs=8
+    ),
+    "shapes": SHAPES,
+}
+
+
+def open_data(config: Config) -> kmmft.data.RecordSource:
+    """Opens the data, after building them where a manifest is given."""
+    if bool(config.manifest) == bool(config.data):
+        raise ValueError(
+            "Either `--manifest` or `--data` must be given. Received: "
+            f"manifest={config.manifest!r}, data={config.data!r}."
+        )
+    schema = kmmft.data.schema.video_text()
+    if config.data:
+        return kmmft.data.open_source(config.data, schema)
+    folder = pathlib.Path(config.output_dir, "data")
+    directory = folder / "videos/1.0.0"
+    if not directory.exists():
+        manifest = config.manifest
+        if manifest == "shapes":
+            manifest = kmmft.data.write_moving_shapes(
+                folder / "clips", config.image_size, config.num_frames
+            )
+        tfrecords_tools.build_manifest(
+            manifest=manifest,
+            output_dir=folder,
+            name="videos",
+            video_column=config.video_column,
+            caption_column=config.caption_column,
+            split_column=config.split_column or None,
+            num_frames=config.num_frames,
+            frame_size=config.image_size,
+        )
+    return kmmft.data.open_source(directory, schema)
+
+
+def build_data(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    model: kmmft.models.DualEncoder,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless, shuffled training batches; another caption of a record each time."""
+
+    def choose(record, seed):
+        text = kmmft.data.choose_caption(record["captions"], seed)
+        return {
+            "video": record["video"],
+            "text": text,
+            # The same words for two videos: neither is the other's negative.
+            "example_group": tf.strings.to_hash_bucket_fast(text, 2**62),
+        }
+
+    return kmmft.data.build_dataset(
+        source,
+        split="train",
+        preprocess=model.decode_record,
+        augment=choose,
+        batch_preprocess=model.prepare_batch,
+        batch_size=config.batch_size,
+        training=True,
+        start_step=start_step,
+        seed=config.seed,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+
+
+def build_model(
+    config: Config, source: kmmft.data.RecordSource, aggregation: str
+) -> kmmft.models.DualEncoder:
+    image_encoder = build_image_encoder(config)
+    image_encoder.trainable = config.train_image_encoder
+    text_encoder = build_text_encoder(config, source)
+    text_encoder.trainable = config.train_text_encoder
+    video_encoder = kmmft.encoders.VideoEncoder(
+        image_encoder,
+        num_frames=config.num_frames,
+        aggregation=aggregation,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        dropout_rate=config.dropout_rate,
+    )
+    return kmmft.models.DualEncoder(
+        {"video": video_encoder, "text": text_encoder},
+        projection_dim=config.projection_dim,
+        logit_scale=1 / config.temperature,
+    )
+
+
+def build_image_encoder(config: Config) -> kmmft.encoders.ImageEncoder:
+    if config.image_encoder != "small":
+        return kmmft.encoders.ImageEncoder.from_preset(
+            config.image_encoder, image_size=config.image_size
+        )
+    image = keras.Input((config.image_size, config.image_size, 3))
+    x = keras.layers.Conv2D(16, 4, strides=4, activation="relu")(image)
+    x = keras.layers.Conv2D(32, 2, strides=2, activation="relu")(x)
+    # Unlike a mean over places, this knows where in the picture things are.
+    vector = keras.layers.Dense(64)(keras.layers.Flatten()(x))
+    backbone = keras.Model(image, vector, name="small")
+    return kmmft.encoders.ImageEncoder(backbone, config.image_size)
+
+
+def build_text_encoder(
+    config: Config, source: kmmft.data.RecordSource
+) -> kmmft.encoders.TextEncoder:
+    length = config.sequence_length
+    if config.text_encoder != "small":
+        return kmmft.encoders.TextEncoder.from_preset(
+            config.text_encoder, sequence_length=length
+        )
+    number = source.split("train").num_records
+    captions = [
+        caption.decode()
+        for record in kmmft.data.first_records(source, "train", number)
+        for caption in record["captions"]
+    ]
+    words = sorted({word for caption in captions for word in caption.lower().split()})
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    vectors = keras.layers.Embedding(len(words), 64)(token_ids)
+    return kmmft.encoders.TextEncoder(
+        keras.Model({"token_ids": token_ids}, vectors, name="words"),
+        keras_hub.models.BertTokenizer(words, lowercase=True),
+        sequence_length=length,
+        pooling="mean",
+    )
+
+
+def train(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    run: kmmft.training.RunDirectory,
+    aggregation: str,
+) -> tuple[kmmft.models.DualEncoder, dict[str, float]]:
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.dtype_policy)
+    steps, rounds = config.rounds(
+        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
+    )
+    with kmmft.training.make_strategy(config.strategy).scope():
+        model = build_model(config, source, aggregation)
+        optimizer = kmmft.training.adamw(
+            config.learning_rate,
+            total_steps=steps * rounds,
+            weight_decay=config.weight_decay,
+        )
+        model.compile(optimizer, kmmft.losses.InfoNCE())
+    seconds = kmmft.training.resumable_fit(
+        model,
+        lambda step: build_data(config, source, model, start_step=step),
+        run=run,
+        steps_per_epoch=steps,
+        epochs=rounds,
+        callbacks=[make_evaluator(config, source, "validation")],
+        monitor="val_mean_recall",
+        patience=config.patience,
+    )
+    samples = steps * config.batch_size * len(run.history())
+    return model, {
+        "train/seconds": seconds,
+        "train/samples_per_second": samples / seconds,
+    }
+
+
+def make_evaluator(
+    config: Config, source: kmmft.data.RecordSource, split: str
+) -> kmmft.evaluation.RetrievalEvaluator:
+    records = source.split(split).num_records
+    return kmmft.evaluation.RetrievalEvaluator(
+        source,
+        split,
+        features={"video": "video", "text": "captions"},
+        ks=[k for k in (1, 5, 10) if k <= records],
+        max_bad_fraction=config.max_bad_fraction,
+    )
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains, tests, reports and exports; returns what metrics.json holds."""
+    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
+        metrics = run.metrics()
+        if metrics is None:
+            metrics = run_once(config, run)
+        kmmft.evaluation.print_table(result_table(config, metrics))
+        kmmft.evaluation.print_line(f"Report: {run.report}")
+        kmmft.evaluation.print_line(f"Served model: {run.export / '1'}")
+    return metrics
+
+
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
+    source = open_data(config)
+    metrics = {}
+    with kmmft.data.clear_data_errors(source):
+        for aggregation in config.aggregations.split(","):
+            # Each training has a directory of its own, to be resumed.
+            own = kmmft.training.RunDirectory(run.path / aggregation, config)
+            with own:
+                model, trained = train(config, source, own, aggregation)
+            evaluator = make_evaluator(config, source, "test")
+            encoded = evaluator.encode(model)
+            scores = evaluator.metrics(encoded)
+            metrics |= {f"{aggregation}/{name}": x for name, x in scores.items()}
+    metrics |= {f"test/{name}": value for name, value in scores.items()} | trained
+    metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    unfinished = run.path / ".model.keras"
+    model.save(unfinished)
+    unfinished.replace(run.path / "model.keras")
+    if not (run.export / "1").exists():
+        records = kmmft.data.first_records(source, "test", 3)
+        raw = {
+            "video": same_length([record["video"].tolist() for record in records]),
+            "text": [record["captions"][0] for record in records],
+        }
+        kmmft.export.export_model(model, run.export, raw, version=1)
+    write_report(config, run, own.history(), source, encoded, metrics)
+    run.write_metrics(metrics)
+    return metrics
+
+
+def same_length(videos: list[list[bytes]]) -> list[list[bytes]]:
+    """Fills up with the empty string, which stands for a frame that is not there."""
+    longest = max(map(len, videos))
+    return [video + [b""] * (longest - len(video)) for video in videos]
+
+
+def write_report(
+    config: Config,
+    run: kmmft.training.RunDirectory,
+    history: list[dict[str, float]],
+    source: kmmft.data.RecordSource,
+    encoded: kmmft.evaluation.RecordVectors,
+    metrics: dict[str, float],
+) -> None:
+    """Numbers, curves, and test clips with their own caption and the nearest one."""
+    captions = encoded.texts["text"]
+    cosines = encoded.vectors["video"] @ encoded.vectors["text"].T
+    first_caption = np.searchsorted(encoded.record_of["text"], range(len(cosines)))
+    examples = [
+        Example(
+            image=kmmft.evaluation.animated_clip(record["video"].tolist()),
+            text="Which caption is nearest?",
+            target=captions[first_caption[row]],
+            prediction=captions[int(np.argmax(cosines[row]))],
+            id=record["id"],
+        )
+        for row, record in enumerate(kmmft.data.first_records(source, "test", 12))
+    ]
+    curves = ("loss", "val_mean_recall")
+    kmmft.evaluation.write_report(
+        run.report,
+        title="Video-text fine-tuning",
+        metrics=metrics,
+        history={name: [row.get(name) for row in history] for name in curves},
+        examples=examples,
+        confusion=None,
+        config=run.config,
+        tables=[result_table(config, metrics)],
+        notes=__doc__.split("\n", 1)[0],
+    )
+
+
+def result_table(config: Config, metrics: dict[str, float]) -> Table:
+    """Test recall in both directions, a row for each way to see the frames."""
+    names = [
+        f"{direction}/recall_at_{k}"
+        for direction in DIRECTIONS
+        for k in (1, 5, 10)
+        if f"test/{direction}/recall_at_{k}" in metrics
+    ]
+    aggregations = config.aggregations.split(",")
+    return Table(
+        "Test recall at 1, 5 and 10, over the whole split",
+        ["", *(short_name(name) for name in names)],
+        [
+            [AGGREGATIONS[key], *(metrics[f"{key}/{name}"] for name in names)]
+            for key in aggregations
+        ],
+        highlight=len(aggregations) - 1,
+    )
+
+
+def short_name(name: str) -> str:
+    direction, recall = name.split("/")
+    arrow = direction.replace("_to_", " → ")
+    return f"{arrow} R@{recall.rpartition('_')[2]}"
+
+
+if __name__ == "__main__":
+    kmmft.training.run_recipe(main, Config, PRESETS, __doc__)
