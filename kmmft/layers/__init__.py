@@ -21,6 +21,9 @@ a model ready for such examples; see `Fusion`.
 `Pooling` and `AttentionPooling` turn tokens into one vector. `ProjectionHead` takes a
 vector into the space in which a loss compares, and `LogitScale` is the temperature of
 that comparison.
+
+`FrameTransformer` makes the frames of a video know of each other and of their order;
+`TightSimilarity` scores a text and a video by looking at both together.
 """
 
 from kmmft.layers.attention_pooling import AttentionPooling

@@ -15,7 +15,7 @@ from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
 
 @keras.saving.register_keras_serializable("kmmft")
 class DualEncoder(
-    RawInputs, Encoding, PretrainedTowers, ContrastiveTraining, keras.Model
+    Encoding, PretrainedTowers, ContrastiveTraining, RawInputs, keras.Model
 ):
     """Encodes each modality as a vector of length 1, comparable with the others.
 

@@ -1,11 +1,17 @@
 """Checkpoints from which a run goes on exactly."""
 
+import logging
 import os
 import pathlib
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from kmmft.training.strategies import gather_rows, has_several_workers
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpointer(keras.callbacks.Callback):
@@ -17,6 +23,9 @@ class Checkpointer(keras.callbacks.Callback):
     and resumed run ends with the weights of an uninterrupted one. Not kept are the
     running metrics: those of a broken epoch are of its part after the resumption.
     A kill while writing leaves the checkpoint before.
+
+    Of several workers each has its own directory. They save at the ends of epochs
+    only, and restore the latest step of which all have a checkpoint.
 
     Args:
         path: Directory of the checkpoints.
@@ -53,9 +62,11 @@ class Checkpointer(keras.callbacks.Callback):
         self.set_model(model)
         self.path = pathlib.Path(path)
         self.every_seconds = every_seconds
+        self._max_to_keep = max_to_keep
         self._seconds = tf.Variable(0.0, dtype=tf.float64)
         # Not the optimizer's count, which leaves out steps whose gradients overflowed.
         self._step = tf.Variable(0, dtype=tf.int64)
+        self._kept_step = None
         self._marked_at = time.monotonic()
         self._manager = tf.train.CheckpointManager(
             self._checkpoint(), str(self.path), max_to_keep
@@ -95,26 +106,50 @@ class Checkpointer(keras.callbacks.Callback):
         Raises:
             ValueError: If the checkpoint is of another model.
         """
-        latest = self._manager.latest_checkpoint
-        if latest is None:
+        steps = self._steps()
+        agreed = self._agreed_step(list(steps))
+        if agreed is None:
+            if steps:
+                logger.warning(
+                    "Starting from the beginning: no checkpoint here, of the steps "
+                    "%s, is one that all workers have",
+                    sorted(steps),
+                )
             return 0
         try:
-            self._manager.checkpoint.restore(latest).assert_consumed()
+            self._manager.checkpoint.restore(steps[agreed]).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise ValueError(
                 "A checkpoint must be of the same model and optimizer. Received: "
-                f"{latest}, of another. Name another --output_dir for a new run."
+                f"{steps[agreed]}, of another. Name another --output_dir for a new run."
             ) from error
+        self._kept_step = self.step
         return self.step
+
+    def _steps(self) -> dict[int, str]:
+        """Paths of the checkpoints that are kept, by step."""
+        kept = self._manager.checkpoints[-self._max_to_keep :]
+        return {int(path.rpartition("-")[2]): path for path in kept}
+
+    def _agreed_step(self, steps: list[int]) -> int | None:
+        """The latest step that all workers have, or None."""
+        strategy = self.model.distribute_strategy
+        if has_several_workers(strategy):
+            # Rows of one length; a worker may keep fewer checkpoints, or none.
+            row = (steps + [-1] * self._max_to_keep)[: self._max_to_keep]
+            rows = gather_rows(strategy, np.array(row, np.int64))
+            steps = set.intersection(*map(set, rows.tolist())) - {-1}
+        return max(steps, default=None)
 
     def save(self) -> None:
         """Writes a checkpoint of the present state, unless this step has one."""
         now = time.monotonic()
         self._seconds.assign_add(now - self._marked_at)
         self._marked_at = now
-        latest = self._manager.latest_checkpoint or ""
-        if not latest.endswith(f"-{self.step}"):
+        # Whether to save must not depend on the files: workers have different ones.
+        if self._kept_step != self.step:
             self._manager.save(checkpoint_number=self.step)
+            self._kept_step = self.step
 
     def on_train_begin(self, logs=None) -> None:
         self._marked_at = time.monotonic()
@@ -127,6 +162,9 @@ class Checkpointer(keras.callbacks.Callback):
         self._last_batch = batch
         # Not after the last batch: validation and what comes of it are still to come.
         if batch + 1 == (self.params or {}).get("steps"):
+            return
+        # Clocks differ between workers.
+        if has_several_workers(self.model.distribute_strategy):
             return
         if time.monotonic() - self._marked_at >= self.every_seconds:
             self.save()

@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from kmmft.training.recipe_config import RecipeConfig
+from kmmft.training.strategies import make_strategy, worker_number
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -114,6 +117,10 @@ def run_recipe(
 ) -> None:
     """Runs a recipe's `main` from the command line.
 
+    The strategy of a `RecipeConfig` is made first, as TensorFlow wants it. With
+    `--strategy multi_worker` each worker but the first has a run directory of its
+    own, `workers/K` in `output_dir`, for its log, its checkpoints and its report.
+
     A `ValueError` (bad data, a wrong setting) becomes one line on the standard error
     and exit code 2; anything else keeps its traceback, since it is a fault of ours.
 
@@ -126,7 +133,10 @@ def run_recipe(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("kmmft").setLevel(logging.INFO)
     try:
-        main(parse_config(config_class, presets, description=description))
+        config = parse_config(config_class, presets, description=description)
+        if isinstance(config, RecipeConfig):
+            config = _set_up(config)
+        main(config)
         return
     except ValueError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
@@ -134,3 +144,18 @@ def run_recipe(
     # their threads must not wait for an interpreter that is shutting down.
     gc.collect()
     sys.exit(2)
+
+
+def _set_up(config: RecipeConfig) -> RecipeConfig:
+    """Makes the strategy, and gives a worker its own directory."""
+    number = worker_number() if config.strategy == "multi_worker" else 0
+    replicas = make_strategy(config.strategy).num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ValueError(
+            "`--batch_size` must divide by the number of replicas. Received: "
+            f"{config.batch_size} on {replicas} replicas."
+        )
+    if not number:
+        return config
+    folder = pathlib.Path(config.output_dir, "workers", str(number))
+    return dataclasses.replace(config, output_dir=str(folder))

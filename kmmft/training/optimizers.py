@@ -42,5 +42,7 @@ def adamw(
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=weight_decay, global_clipnorm=global_clipnorm
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "logit_scale"])
+    optimizer.exclude_from_weight_decay(
+        var_names=["bias", "gamma", "beta", "logit_scale"]
+    )
     return optimizer

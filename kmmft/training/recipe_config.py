@@ -43,7 +43,9 @@ class RecipeConfig:
     seed: int = 0
     """Seed of weights, order and augmentation."""
     strategy: str = "auto"
-    """auto, one_device or mirrored."""
+    """auto, one_device, mirrored or multi_worker. With multi_worker the same command
+    runs on each host of the environment variable TF_CONFIG. Worker 0 keeps its run in
+    output_dir, worker K in output_dir/workers/K."""
     dtype_policy: str = "float32"
     """Keras dtype policy, such as mixed_bfloat16."""
     resume: bool = True

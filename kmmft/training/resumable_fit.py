@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.run_directory import RunDirectory
+from kmmft.training.strategies import gather_rows, has_several_workers
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ def resumable_fit(
     Writes checkpoints, `history.csv`, TensorBoard logs and, where `monitor` is given,
     the best weights, which the model has in the end. Called again after a kill, it
     goes on at the step of the last checkpoint, in the middle of an epoch too.
+
+    Several workers (`MultiWorkerMirroredStrategy`) call it alike, each with a run
+    directory of its own. They keep checkpoints at the ends of epochs only, go on with
+    the last one that all of them have, and decide by the first worker's metrics.
 
     Args:
         model: Compiled model, fresh from its constructor.
@@ -72,6 +78,7 @@ def resumable_fit(
     # the checkpoint that says that the epoch is over.
     callbacks = [
         *callbacks,
+        _SameLogs(),
         keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
         _EpochLog(run),
         *([best] if best else []),
@@ -100,6 +107,21 @@ def resumable_fit(
     if best:
         best.restore(model)
     return checkpointer.seconds
+
+
+class _SameLogs(keras.callbacks.Callback):
+    """Gives all workers the first one's logs of an epoch.
+
+    Otherwise a rounding error in one worker's own evaluation could stop it alone, and
+    the others would wait for it.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        strategy = self.model.distribute_strategy
+        if logs and has_several_workers(strategy):
+            names = sorted(logs)
+            row = np.array([logs[name] for name in names], np.float64)
+            logs.update(zip(names, gather_rows(strategy, row)[0].tolist(), strict=True))
 
 
 class _EpochLog(keras.callbacks.Callback):

@@ -1,10 +1,16 @@
 """Where a model computes."""
 
 import functools
+import json
+import os
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one_device", "mirrored")
+from kmmft.training.collectives import all_gather
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
 @functools.cache
@@ -16,18 +22,22 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
 
     Args:
         name: `"one_device"`; `"mirrored"`, all GPUs (or logical CPUs) of this host;
-            `"auto"`, `mirrored` where there are several GPUs and `one_device`
-            elsewhere.
+            `"multi_worker"`, those of all hosts that TF_CONFIG names, where the same
+            program runs; `"auto"`, `mirrored` where there are several GPUs and
+            `one_device` elsewhere.
 
     Returns:
         A `tf.distribute.Strategy`; enter its `scope()` to build and compile.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or TF_CONFIG names no workers.
 
     Example:
         >>> with kmmft.training.make_strategy("one_device").scope():
         ...     model = keras.Sequential([keras.layers.Dense(1)])
+
+    References:
+        - [TF_CONFIG](https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable)
     """
     check_strategy(name)
     if name == "auto":
@@ -35,6 +45,9 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
         return make_strategy("mirrored" if several else "one_device")
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        worker_number()
+        return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
 
 
@@ -44,3 +57,48 @@ def check_strategy(name: str) -> None:
         raise ValueError(
             f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}."
         )
+
+
+def worker_number() -> int:
+    """This process' number among the workers of TF_CONFIG, from 0.
+
+    Raises:
+        ValueError: If TF_CONFIG does not name the workers, and which one this is.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        # A cluster may call its first worker the chief.
+        tasks = [
+            (job, index)
+            for job in ("chief", "worker")
+            for index in range(len(config["cluster"].get(job, [])))
+        ]
+        return tasks.index((config["task"]["type"], config["task"]["index"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "The strategy multi_worker needs the environment variable TF_CONFIG. "
+            f"Received: TF_CONFIG={text!r}. Set it on each host to the same cluster "
+            'and its own index, such as {"cluster": {"worker": ["host0:12345", '
+            '"host1:12345"]}, "task": {"type": "worker", "index": 0}}.'
+        ) from error
+
+
+def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several processes train the model together."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def gather_rows(strategy: tf.distribute.Strategy, row: Sequence) -> np.ndarray:
+    """Numbers of all workers; each of them must call it, outside of replicas.
+
+    Args:
+        strategy: The workers' strategy.
+        row: This worker's numbers, as many and of the same type as the others have.
+
+    Returns:
+        array `(replicas, len(row))`: the row of each replica's worker, in their order.
+    """
+    own = tf.constant([row])
+    gathered = strategy.run(tf.function(lambda: all_gather(own)))
+    return strategy.experimental_local_results(gathered)[0].numpy()
