@@ -5,14 +5,15 @@ MP4, WebM and the like with `pip install 'kmmft[video]'`) and one of captions, o
 `--data DIR`, records of `kmmft.data.schema.video_text`. The presets smoke and shapes
 draw clips of coloured shapes that move. Each comes with its reverse, so that a clip's
 direction can be told only from the order of its frames: the table shows that the mean
-over frames finds the right caption half the time, and a transformer over frames always.
+over frames finds the right caption half the time, and transformers nearly always, be
+it one over frames or one that scores a text and the frames together.
 
     python -m recipes.video_text --preset smoke
     python -m recipes.video_text --preset shapes
     python -m recipes.video_text --manifest clips.csv --num_frames 12
 
-The run directory keeps `model.keras`, and serves `encode_video` and `encode_text`
-from `export/1`.
+The run directory keeps `model.keras`, and serves `encode_video`, `encode_text` and
+what compares them from `export/1`.
 """
 
 import dataclasses
@@ -25,12 +26,16 @@ import tensorflow as tf
 
 import kmmft
 import tfrecords_tools
+from kmmft.data import RecordSource
 from kmmft.evaluation import Example, Table
+from kmmft.training import RunDirectory
 
 AGGREGATIONS = {
     "mean": "mean over frames",
     "sequence_transformer": "transformer over frames",
+    "tight": "transformer over text and frames",
 }
+Model = kmmft.models.DualEncoder | kmmft.models.TightVideoText
 DIRECTIONS = ("video_to_text", "text_to_video")
 
 
@@ -56,18 +61,18 @@ class Config(kmmft.training.RecipeConfig):
     num_frames: int = 8
     """Frames of a video that the model sees."""
     aggregations: str = "sequence_transformer"
-    """mean or sequence_transformer; or several with commas, trained one after the
-    other and compared. The last one is kept."""
+    """mean, sequence_transformer or tight; or several with commas, trained one after
+    the other and compared. The last one is kept."""
     num_layers: int = 2
-    """Blocks of the transformer over frames."""
+    """Blocks of the transformer."""
     num_heads: int = 4
-    """Attention heads of such a block; must divide the width of a frame's vector."""
+    """Attention heads of such a block; must divide its width."""
     dropout_rate: float = 0.0
-    """Dropout in these blocks."""
+    """Dropout in the blocks over frames."""
     projection_dim: int = 256
     """Width of the common space."""
     temperature: float = 0.07
-    """First value of the learnt temperature."""
+    """First value of the learnt temperature of cosines."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,7 +88,7 @@ SHAPES = Config(
     manifest="shapes",
     split_column="split",
     output_dir="runs/video_text_shapes",
-    aggregations="mean,sequence_transformer",
+    aggregations="mean,sequence_transformer,tight",
     image_encoder="small",
     text_encoder="small",
     image_size=32,
@@ -98,13 +103,17 @@ SHAPES = Config(
 PRESETS = {
     "default": Config(),
     "smoke": dataclasses.replace(
-        SHAPES, output_dir="runs/video_text_smoke", num_layers=1, epochs=8
+        SHAPES,
+        aggregations="mean,sequence_transformer",
+        output_dir="runs/video_text_smoke",
+        num_layers=1,
+        epochs=8,
     ),
     "shapes": SHAPES,
 }
 
 
-def open_data(config: Config) -> kmmft.data.RecordSource:
+def open_data(config: Config) -> RecordSource:
     """Opens the data, after building them where a manifest is given."""
     if bool(config.manifest) == bool(config.data):
         raise ValueError(
@@ -136,10 +145,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
 
 
 def build_data(
-    config: Config,
-    source: kmmft.data.RecordSource,
-    model: kmmft.models.DualEncoder,
-    start_step: int = 0,
+    config: Config, source: RecordSource, model: Model, start_step: int = 0
 ) -> tf.data.Dataset:
     """Endless, shuffled training batches; another caption of a record each time."""
 
@@ -166,9 +172,7 @@ def build_data(
     )
 
 
-def build_model(
-    config: Config, source: kmmft.data.RecordSource, aggregation: str
-) -> kmmft.models.DualEncoder:
+def build_model(config: Config, source: RecordSource, aggregation: str) -> Model:
     image_encoder = build_image_encoder(config)
     image_encoder.trainable = config.train_image_encoder
     text_encoder = build_text_encoder(config, source)
@@ -176,11 +180,19 @@ def build_model(
     video_encoder = kmmft.encoders.VideoEncoder(
         image_encoder,
         num_frames=config.num_frames,
-        aggregation=aggregation,
+        aggregation="mean" if aggregation == "tight" else aggregation,
         num_layers=config.num_layers,
         num_heads=config.num_heads,
         dropout_rate=config.dropout_rate,
     )
+    if aggregation == "tight":
+        return kmmft.models.TightVideoText(
+            video_encoder,
+            text_encoder,
+            projection_dim=config.projection_dim,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+        )
     return kmmft.models.DualEncoder(
         {"video": video_encoder, "text": text_encoder},
         projection_dim=config.projection_dim,
@@ -203,7 +215,7 @@ def build_image_encoder(config: Config) -> kmmft.encoders.ImageEncoder:
 
 
 def build_text_encoder(
-    config: Config, source: kmmft.data.RecordSource
+    config: Config, source: RecordSource
 ) -> kmmft.encoders.TextEncoder:
     length = config.sequence_length
     if config.text_encoder != "small":
@@ -229,11 +241,8 @@ def build_text_encoder(
 
 
 def train(
-    config: Config,
-    source: kmmft.data.RecordSource,
-    run: kmmft.training.RunDirectory,
-    aggregation: str,
-) -> tuple[kmmft.models.DualEncoder, dict[str, float]]:
+    config: Config, source: RecordSource, run: RunDirectory, aggregation: str
+) -> tuple[Model, dict[str, float]]:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
     steps, rounds = config.rounds(
@@ -242,14 +251,12 @@ def train(
     with kmmft.training.make_strategy(config.strategy).scope():
         model = build_model(config, source, aggregation)
         optimizer = kmmft.training.adamw(
-            config.learning_rate,
-            total_steps=steps * rounds,
-            weight_decay=config.weight_decay,
+            config.learning_rate, steps * rounds, weight_decay=config.weight_decay
         )
         model.compile(optimizer, kmmft.losses.InfoNCE())
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, model, start_step=step),
+        lambda step: build_data(config, source, model, step),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,
@@ -265,7 +272,7 @@ def train(
 
 
 def make_evaluator(
-    config: Config, source: kmmft.data.RecordSource, split: str
+    config: Config, source: RecordSource, split: str
 ) -> kmmft.evaluation.RetrievalEvaluator:
     records = source.split(split).num_records
     return kmmft.evaluation.RetrievalEvaluator(
@@ -279,7 +286,7 @@ def make_evaluator(
 
 def main(config: Config) -> dict[str, float]:
     """Trains, tests, reports and exports; returns what metrics.json holds."""
-    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
+    with RunDirectory(config.output_dir, config, config.resume) as run:
         metrics = run.metrics()
         if metrics is None:
             metrics = run_once(config, run)
@@ -289,13 +296,13 @@ def main(config: Config) -> dict[str, float]:
     return metrics
 
 
-def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
+def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
     source = open_data(config)
     metrics = {}
     with kmmft.data.clear_data_errors(source):
         for aggregation in config.aggregations.split(","):
             # Each training has a directory of its own, to be resumed.
-            own = kmmft.training.RunDirectory(run.path / aggregation, config)
+            own = RunDirectory(run.path / aggregation, config)
             with own:
                 model, trained = train(config, source, own, aggregation)
             evaluator = make_evaluator(config, source, "test")
@@ -327,22 +334,24 @@ def same_length(videos: list[list[bytes]]) -> list[list[bytes]]:
 
 def write_report(
     config: Config,
-    run: kmmft.training.RunDirectory,
+    run: RunDirectory,
     history: list[dict[str, float]],
-    source: kmmft.data.RecordSource,
+    source: RecordSource,
     encoded: kmmft.evaluation.RecordVectors,
     metrics: dict[str, float],
 ) -> None:
-    """Numbers, curves, and test clips with their own caption and the nearest one."""
+    """Numbers, curves, and test clips with their own caption and the best one."""
     captions = encoded.texts["text"]
-    cosines = encoded.vectors["video"] @ encoded.vectors["text"].T
-    first_caption = np.searchsorted(encoded.record_of["text"], range(len(cosines)))
+    scores = encoded.scores
+    if scores is None:
+        scores = encoded.vectors["video"] @ encoded.vectors["text"].T
+    first_caption = np.searchsorted(encoded.record_of["text"], range(len(scores)))
     examples = [
         Example(
             image=kmmft.evaluation.animated_clip(record["video"].tolist()),
-            text="Which caption is nearest?",
+            text="Which caption fits best?",
             target=captions[first_caption[row]],
-            prediction=captions[int(np.argmax(cosines[row]))],
+            prediction=captions[int(np.argmax(scores[row]))],
             id=record["id"],
         )
         for row, record in enumerate(kmmft.data.first_records(source, "test", 12))
@@ -363,12 +372,8 @@ def write_report(
 
 def result_table(config: Config, metrics: dict[str, float]) -> Table:
     """Test recall in both directions, a row for each way to see the frames."""
-    names = [
-        f"{direction}/recall_at_{k}"
-        for direction in DIRECTIONS
-        for k in (1, 5, 10)
-        if f"test/{direction}/recall_at_{k}" in metrics
-    ]
+    names = [f"{way}/recall_at_{k}" for way in DIRECTIONS for k in (1, 5, 10)]
+    names = [name for name in names if f"test/{name}" in metrics]
     aggregations = config.aggregations.split(",")
     return Table(
         "Test recall at 1, 5 and 10, over the whole split",

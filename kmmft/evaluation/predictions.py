@@ -151,9 +151,7 @@ def show_examples(
     ]
 
 
-def images_by_id(
-    source: RecordSource, split: str, ids: set[str]
-) -> dict[str, bytes]:
+def images_by_id(source: RecordSource, split: str, ids: set[str]) -> dict[str, bytes]:
     """Reads the encoded images of some records.
 
     Args:

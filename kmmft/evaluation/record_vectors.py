@@ -25,18 +25,22 @@ class RecordVectors:
     """Vectors of a split's records, beside what the records say.
 
     Attributes:
-        vectors: By modality, float32 array `(number, dim)` of rows of length 1.
+        vectors: By modality, float32 array `(number, dim)` of rows of length 1; of a
+            `kmmft.models.TightVideoText`'s videos, `(number, num_frames, dim)`.
         record_of: By modality, the record's row for each vector, int array
             `(number,)`: 0, 0, 1 where the first record has two captions.
         texts: By modality, the texts that the vectors were made from. A modality that
             is no text is not in it.
         records: By feature, array `(records,)` of what was kept, such as `id`.
+        scores: For a model that scores pairs, float32 array of the first modality's
+            values with the second's, where `RetrievalEvaluator.encode` was asked.
     """
 
     vectors: Mapping[str, np.ndarray]
     record_of: Mapping[str, np.ndarray]
     texts: Mapping[str, list[str]]
     records: Mapping[str, np.ndarray]
+    scores: np.ndarray | None = None
 
     @property
     def ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import numpy as np
 from kmmft.data import RecordSource, open_source
 from kmmft.evaluation.epoch_evaluator import EpochEvaluator
 from kmmft.evaluation.record_vectors import RecordVectors, encode_records
-from kmmft.metrics import two_way_retrieval
+from kmmft.metrics import two_way_retrieval, two_way_retrieval_from_scores
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -93,9 +94,9 @@ class RetrievalEvaluator(EpochEvaluator):
             model: A model with towers.
 
         Returns:
-            `RecordVectors`.
+            `RecordVectors`, with `scores` if the model scores pairs.
         """
-        return encode_records(
+        encoded = encode_records(
             model,
             self.source,
             self.split,
@@ -104,12 +105,17 @@ class RetrievalEvaluator(EpochEvaluator):
             batch_size=self.batch_size,
             max_bad_fraction=self.max_bad_fraction,
         )
+        first, second = (encoded.vectors[modality] for modality in self.features)
+        if first.ndim == second.ndim == 2:
+            return encoded
+        # Several vectors of a value: only the model can compare them.
+        return dataclasses.replace(encoded, scores=model.similarity(first, second))
 
     def metrics(self, encoded: RecordVectors) -> dict[str, float]:
         """Compares what `encode` returned.
 
         Args:
-            encoded: Vectors of the split.
+            encoded: Vectors of the split, or scores.
 
         Returns:
             dict, as `kmmft.metrics.two_way_retrieval`.
@@ -125,13 +131,11 @@ class RetrievalEvaluator(EpochEvaluator):
                 f"features={self.features}, {len(rows)} values of {first!r}. Put the "
                 "other modality first."
             )
-        return two_way_retrieval(
-            encoded.vectors[first],
-            encoded.vectors[second],
-            encoded.record_of[second],
-            self.ks,
-            names=(first, second),
-        )
+        right, names = encoded.record_of[second], (first, second)
+        if encoded.scores is not None:
+            return two_way_retrieval_from_scores(encoded.scores, right, self.ks, names)
+        vectors = (encoded.vectors[modality] for modality in names)
+        return two_way_retrieval(*vectors, right, self.ks, names)
 
     def evaluate(self, model: keras.Model) -> dict[str, float]:
         """Encodes the split and compares everything with everything.

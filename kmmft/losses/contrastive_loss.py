@@ -54,7 +54,7 @@ class ContrastiveLoss(keras.losses.Loss):
         0.5
     """
 
-    symmetric = False  # True: both directions have the same total, without groups'
+    symmetric = False  # True: without hard negatives, both directions' totals are equal
     joint = False  # True: queries and candidates are all towers' items together
     needs_logit_bias = False
     initial_logit_scale = 1 / 0.07

@@ -70,7 +70,8 @@ class Distillation(WrappedLoss):
         if queries.teacher is None or candidates.teacher is None:
             raise ValueError(
                 "`Distillation` needs a teacher's vectors. Received: embeddings "
-                "without `teacher`. Give `per_pair(..., teachers=...)`"
+                "without `teacher`. Give `per_pair(..., teachers=...)`, or batches of "
+                "a `DualEncoder` with `teacher_<modality>` for every modality"
             )
         divergence = super().directed(queries, candidates, **kwargs)
         return self.loss.directed(queries, candidates, **kwargs) + (

@@ -65,26 +65,7 @@ def retrieval_metrics(
             "Queries and candidates must be equally wide. Received: "
             f"{queries.shape} and {candidates.shape}. Take both from one model."
         )
-    _check_counts(ks, len(candidates), chunk_size)
-    right = RightCandidates(
-        _groups("query_group", query_group, len(queries)),
-        _groups("candidate_group", candidate_group, len(candidates)),
-    )
-    lonely = np.flatnonzero(right.count == 0)
-    if lonely.size:
-        raise ValueError(
-            "Every query must have a candidate of its group. Received: none for "
-            f"{lonely.size} queries, the first is row {lonely[0]} of group "
-            f"{query_group[lonely[0]]}. Leave these queries out."
-        )
-    ranks = rank_right_candidates(queries, candidates, right, chunk_size)
-    first = ranks.first_rank()
-    return {
-        **{f"recall_at_{k}": float(ranks.hit_within(k).mean()) for k in ks},
-        "median_rank": float(np.median(first)),
-        "mean_rank": float(first.mean()),
-        "mean_average_precision": float(ranks.average_precision.mean()),
-    }
+    return _compare(queries, candidates, query_group, candidate_group, ks, chunk_size)
 
 
 def two_way_retrieval(
@@ -126,13 +107,101 @@ def two_way_retrieval(
         f"{first}_to_{second}": (image_vectors, text_vectors, images, image_of_text),
         f"{second}_to_{first}": (text_vectors, image_vectors, image_of_text, images),
     }
+    return _with_mean_recall(
+        {
+            direction: retrieval_metrics(*arguments, ks=ks)
+            for direction, arguments in directions.items()
+        }
+    )
+
+
+def two_way_retrieval_from_scores(
+    scores: np.ndarray,
+    image_of_text: Sequence[int],
+    ks: Sequence[int] = (1, 5, 10),
+    names: tuple[str, str] = ("image", "text"),
+) -> dict[str, float]:
+    """As `two_way_retrieval`, of a model that scores pairs and has no vectors.
+
+    Scores that differ by less than 1e-6 are tied, and count as there; where the
+    largest score is above 1, by less than 1e-6 of it.
+
+    Args:
+        scores: float array `(num_images, num_texts)`; higher is better.
+        image_of_text: Row of each text's image. Every image has a text.
+        ks: Numbers of first candidates to look at.
+        names: What rows and columns are called.
+
+    Returns:
+        dict, as `two_way_retrieval`.
+
+    Raises:
+        ValueError: As `retrieval_metrics`.
+
+    Example:
+        >>> scores = np.array([[3.0, 1.0], [2.0, -4.0]])
+        >>> metrics = kmmft.metrics.two_way_retrieval_from_scores(scores, [0, 1], (1,))
+        >>> metrics["image_to_text/recall_at_1"], metrics["text_to_image/recall_at_1"]
+        (0.5, 0.5)
+    """
+    scores = np.asarray(scores, np.float32)
+    if scores.ndim != 2 or not scores.size or not np.all(np.isfinite(scores)):
+        raise ValueError(
+            "`scores` must be finite numbers (num_images, num_texts). Received: shape "
+            f"{scores.shape}, {np.sum(~np.isfinite(scores))} of them not finite. Look "
+            "at the loss."
+        )
+    scores = scores / max(1.0, np.abs(scores).max())
+    images = np.arange(len(scores))
+    first, second = names
+    directions = {
+        f"{first}_to_{second}": (scores, images, image_of_text),
+        f"{second}_to_{first}": (scores.T, image_of_text, images),
+    }
+    return _with_mean_recall(
+        {
+            # A row's product with a candidate of a one and zeros is its score.
+            direction: _compare(
+                rows, np.eye(rows.shape[1], dtype=np.float32), *groups, ks, 2048
+            )
+            for direction, (rows, *groups) in directions.items()
+        }
+    )
+
+
+def _with_mean_recall(directions: dict[str, dict[str, float]]) -> dict[str, float]:
     metrics = {
         f"{direction}/{name}": value
-        for direction, arguments in directions.items()
-        for name, value in retrieval_metrics(*arguments, ks=ks).items()
+        for direction, values in directions.items()
+        for name, value in values.items()
     }
     recalls = [value for name, value in metrics.items() if "/recall_at_" in name]
     return {**metrics, "mean_recall": float(np.mean(recalls))}
+
+
+def _compare(
+    queries, candidates, query_group, candidate_group, ks, chunk_size
+) -> dict[str, float]:
+    _check_counts(ks, len(candidates), chunk_size)
+    right = RightCandidates(
+        _groups("query_group", query_group, len(queries)),
+        _groups("candidate_group", candidate_group, len(candidates)),
+    )
+    lonely = np.flatnonzero(right.count == 0)
+    if lonely.size:
+        raise ValueError(
+            "Every query must have a candidate of its group. Received: none for "
+            f"{lonely.size} queries, the first is row {lonely[0]} of group "
+            f"{query_group[lonely[0]]}. Leave these queries out."
+        )
+    ranks = rank_right_candidates(queries, candidates, right, chunk_size)
+    first = ranks.first_rank()
+    return {
+        **{f"recall_at_{k}": float(ranks.hit_within(k).mean()) for k in ks},
+        "median_rank": float(np.median(first)),
+        "mean_rank": float(first.mean()),
+        "mean_average_precision": float(ranks.average_precision.mean()),
+    }
 
 
 def _groups(name: str, groups: Sequence[int], length: int) -> np.ndarray:

@@ -4,10 +4,12 @@ from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.fusion_classifier import FusionClassifier
 from kmmft.models.load_dual_encoder import load_dual_encoder
+from kmmft.models.tight_video_text import TightVideoText
 
 __all__ = [
     "ContrastiveTraining",
     "DualEncoder",
     "FusionClassifier",
+    "TightVideoText",
     "load_dual_encoder",
 ]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kmmft.losses import Embeddings
+from kmmft.models.contrastive_batch import check_batch
 from kmmft.training import DistributedTraining, gradient_caching, micro_batches
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.distributed import loggable
@@ -61,52 +62,78 @@ class ContrastiveTraining(DistributedTraining):
         return inputs
 
     def _prepare_negatives(self, modality: str, raw: tf.Tensor) -> dict:
-        flat = self.preprocess_modality(modality, tf.reshape(raw, [-1]))
+        count = raw.shape[1]
+        if count is None:
+            raise ValueError(
+                "All batches must have one known number of hard negatives. Received: "
+                f"`negative_{modality}` of shape {raw.shape}. Batch as many for each "
+                "example."
+            )
+        # Frames and pixels of one thing stay together.
+        flat = tf.reshape(raw, tf.concat([[-1], tf.shape(raw)[2:]], axis=0))
         return {
-            f"negative_{key}": tf.reshape(value, [-1, raw.shape[1], *value.shape[1:]])
-            for key, value in flat.items()
+            f"negative_{key}": tf.reshape(
+                value, tf.concat([[-1, count], tf.shape(value)[1:]], axis=0)
+            )
+            for key, value in self.preprocess_modality(modality, flat).items()
         }
 
     def train_step(self, data):
-        inputs, group, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, group = self._unpack(data)
         seeds = self.prepare_replica()
         if self.micro_batch_size is None:
             seeds.set()
             with tf.GradientTape() as tape:
                 loss = self._own_loss(self._embed(inputs, True), inputs, group)
-                loss += sum(self.losses, tf.zeros(())) / num_replicas()
+                loss += micro_batches.additional_loss(self) / num_replicas()
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, self.trainable_variables)
         else:
             loss, gradients = self._cached_gradients(inputs, group, seeds)
         self.apply_global_gradients(gradients)
-        return self._logs(loss)
+        return self._logs(loss, inputs)
 
     def test_step(self, data):
-        inputs, group, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, group = self._unpack(data)
         loss = self._own_loss(self._embed(inputs, False), inputs, group)
-        return self._logs(loss + sum(self.losses, tf.zeros(())) / num_replicas())
+        loss += micro_batches.additional_loss(self) / num_replicas()
+        return self._logs(loss, inputs)
 
-    def _logs(self, loss: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _unpack(self, data) -> tuple:
+        inputs, group, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        names = {modality: self.input_names_of(modality) for modality in self.towers}
+        check_batch(names, inputs, group, sample_weight)
+        return inputs, group
+
+    def _logs(self, loss: tf.Tensor, inputs: Mapping) -> dict[str, tf.Tensor]:
         (loss,) = all_reduce_sum([loss])
-        self._loss_tracker.update_state(loss)
+        rows = tf.shape(inputs[next(iter(self.input))])[0]
+        self._loss_tracker.update_state(loss, sample_weight=rows)
         logs = {"loss": self._loss_tracker.result(), "logit_scale": self.logit_scale}
         return loggable(logs)
 
     def _embed(self, inputs: Mapping, training: bool) -> dict[str, tf.Tensor]:
         """Vectors by modality, and of hard negatives as `negative_<modality>`."""
         self._clear_losses()
-        vectors = {
-            modality: tower(self.select(modality, inputs), training=training)
-            for modality, tower in self.towers.items()
-        }
-        for modality, negatives in self._negatives(inputs).items():
-            count = negatives[0].shape[1]
-            flat = [tf.reshape(x, [-1, *x.shape[2:]]) for x in negatives]
-            flat = tf.nest.pack_sequence_as(self.towers[modality].input, flat)
-            hard = self.towers[modality](flat, training=training)
+        vectors, hard = {}, self._negatives(inputs)
+        for modality, tower in self.towers.items():
+            own = self.select(modality, inputs)
+            if modality not in hard:
+                vectors[modality] = tower(own, training=training)
+                continue
+            # In one call: a second one would clear the losses that the first added.
+            rows, count = (
+                tf.shape(tf.nest.flatten(own)[0])[0],
+                hard[modality][0].shape[1],
+            )
+            both = [
+                tf.concat([x, tf.reshape(y, [-1, *y.shape[2:]])], axis=0)
+                for x, y in zip(tf.nest.flatten(own), hard[modality], strict=True)
+            ]
+            both = tower(tf.nest.pack_sequence_as(own, both), training=training)
+            vectors[modality] = both[:rows]
             vectors[f"negative_{modality}"] = tf.reshape(
-                hard, [-1, count, hard.shape[-1]]
+                both[rows:], [-1, count, both.shape[-1]]
             )
         return vectors
 
@@ -125,7 +152,7 @@ class ContrastiveTraining(DistributedTraining):
     def _own_loss(self, vectors: Mapping, inputs: Mapping, group) -> tf.Tensor:
         """This replica's part of the global loss: the parts' sum is the loss."""
         rows = tf.shape(next(iter(vectors.values())))[0]
-        index = own_numbers(rows)
+        index, pairs = own_numbers(rows)
         group = index if group is None else tf.reshape(tf.cast(group, tf.int64), [-1])
         own = {
             modality: Embeddings(
@@ -139,14 +166,15 @@ class ContrastiveTraining(DistributedTraining):
             if (hard := vectors.get(f"negative_{modality}")) is not None
         }
         everyone = gather_embeddings(own, negatives)
-        (pairs,) = all_reduce_sum([rows])
-        return self._sum_of_directions(own, everyone) / tf.cast(pairs, tf.float32)
+        one_way = self.loss_function.symmetric and not negatives
+        total = self._sum_of_directions(own, everyone, one_way)
+        return total / tf.cast(pairs, tf.float32)
 
-    def _sum_of_directions(self, own: dict, everyone: dict) -> tf.Tensor:
+    def _sum_of_directions(self, own: dict, everyone: dict, one_way: bool) -> tf.Tensor:
         options = {
             "logit_scale": self.logit_scale,
             "logit_bias": self.logit_bias,
-            "step": self.optimizer.iterations.value,
+            "step": tf.convert_to_tensor(self.optimizer.iterations),
         }
         loss = self.loss_function
         if loss.joint:
@@ -154,9 +182,10 @@ class ContrastiveTraining(DistributedTraining):
             candidates = Embeddings.join(list(everyone.values()))
             total = tf.reduce_sum(loss.directed(queries, candidates, **options))
             return total / len(own)
+        directions = itertools.combinations if one_way else itertools.permutations
         totals = [
             tf.reduce_sum(loss.directed(own[query], everyone[candidate], **options))
-            for query, candidate in itertools.permutations(own, 2)
+            for query, candidate in directions(own, 2)
         ]
         return tf.add_n(totals) / len(totals)
 

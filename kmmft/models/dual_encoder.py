@@ -136,6 +136,7 @@ class DualEncoder(
         self.micro_batch_size = micro_batch_size
         self.missing_modalities = False
         self.loss_function = None
+        self._encoders_in_graph = {}
 
     @property
     def logit_scale(self) -> tf.Tensor:
@@ -159,7 +160,7 @@ class DualEncoder(
 
         Raises:
             ValueError: If the loss is no contrastive one, or needs a `logit_bias`
-                that the model does not have.
+                that the model does not have, or there are metrics.
         """
         loss = InfoNCE() if loss is None else loss
         if not isinstance(loss, ContrastiveLoss):
@@ -172,7 +173,16 @@ class DualEncoder(
                 f"{type(loss).__name__} needs a learnt bias. Received: a model with "
                 "logit_bias=None. Make the model with logit_bias=-10, logit_scale=10."
             )
+        for option in ("metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(option) is not None:
+                raise ValueError(
+                    "A DualEncoder has one loss, and no metrics of batches. Received: "
+                    f"{option}={kwargs[option]!r}. Measure by the callback "
+                    "kmmft.evaluation.RetrievalEvaluator."
+                )
         self.loss_function = loss
+        # What was traced does not know layers changed since, such as by LoRA.
+        self._encoders_in_graph = {}
         super().compile(optimizer=optimizer, **kwargs)
 
     def call(self, inputs, training=None, mask=None, **kwargs):

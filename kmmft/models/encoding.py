@@ -24,7 +24,7 @@ class Encoding:
             float32 array `(count, dim)`, each row of length 1.
 
         Raises:
-            ValueError: If there is no such tower, or `raw` is empty.
+            ValueError: If there is no such tower, or `raw` is empty or one string.
 
         Example::
 
@@ -35,10 +35,13 @@ class Encoding:
                 f"`modality` must be one of {list(self.towers)}. "
                 f"Received: {modality!r}."
             )
+        if isinstance(raw, str | bytes):
+            raise ValueError(
+                "`raw` must be a sequence. Received: one string, "
+                f"{raw[:40]!r}. Put it into a list."
+            )
         if len(raw) == 0:
             raise ValueError("There must be something to encode. Received: raw=[].")
-        if not hasattr(self, "_encoders_in_graph"):
-            self._encoders_in_graph = {}
         if modality not in self._encoders_in_graph:
             self._encoders_in_graph[modality] = tf.function(
                 lambda values: self._encode(modality, values), reduce_retracing=True

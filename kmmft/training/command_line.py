@@ -153,7 +153,8 @@ def _set_up(config: RecipeConfig) -> RecipeConfig:
     if config.batch_size % replicas:
         raise ValueError(
             "`--batch_size` must divide by the number of replicas. Received: "
-            f"{config.batch_size} on {replicas} replicas."
+            f"{config.batch_size} on {replicas} replicas. Pass a multiple of "
+            f"{replicas}."
         )
     if not number:
         return config

@@ -18,8 +18,9 @@ class DistributedTraining:
       are the global batch's.
     - `clipnorm`, `global_clipnorm` and the overflow check of float16 look at one
       replica's gradients. Here gradients are summed first.
-    - `gradient_accumulation_steps` fails. Here it is refused, and `micro_batch_size`
-      does its work on any number of replicas.
+    - `gradient_accumulation_steps` fails. Here it is refused, on one device too, and
+      `micro_batch_size` does its work on any number of replicas. BatchNorm that
+      trains cannot have both, replicas and micro-batches.
     - `fit` fails for boolean inputs and for a first batch of unequal parts, and with
       `MultiWorkerMirroredStrategy`. Here it runs. A global batch that the replicas
       cannot share evenly is an error, since the mean over replicas would be wrong.
@@ -69,9 +70,15 @@ class DistributedTraining:
         """
         _check_no_accumulation(self.optimizer)
         if num_replicas() > 1:
-            for layer in self._flatten_layers():
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.synchronized = True
+            norms = [
+                layer
+                for layer in self._flatten_layers()
+                if isinstance(layer, keras.layers.BatchNormalization)
+            ]
+            if self.micro_batch_size is not None:
+                _check_frozen(norms)
+            for layer in norms:
+                layer.synchronized = True
         return DropoutSeeds(self, self.optimizer.iterations.value)
 
     def apply_global_gradients(self, gradients: list) -> None:
@@ -129,11 +136,22 @@ def loggable(logs: dict) -> dict:
 
 def _check_no_accumulation(optimizer) -> None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if num_replicas() > 1 and inner.gradient_accumulation_steps:
+    if inner.gradient_accumulation_steps:
         raise ValueError(
-            "`gradient_accumulation_steps` does not work on several replicas. "
-            f"Received: {inner.gradient_accumulation_steps} on {num_replicas()} "
-            "replicas. Set the model's `micro_batch_size` and a larger batch instead."
+            "`gradient_accumulation_steps` does not work with kmmft's models. "
+            f"Received: {inner.gradient_accumulation_steps} steps. "
+            "Set the model's `micro_batch_size` and a larger batch instead."
+        )
+
+
+def _check_frozen(norms: list[keras.layers.BatchNormalization]) -> None:
+    training = [layer.name for layer in norms if layer.trainable]
+    if training:
+        # TensorFlow's replicas cannot speak with each other within a loop.
+        raise ValueError(
+            "BatchNorm cannot train in micro-batches on several replicas. Received: "
+            f"the trainable layers {training}. Freeze them, or set "
+            "`micro_batch_size=None`."
         )
 
 

@@ -6,18 +6,20 @@ from kmmft.losses import Embeddings
 from kmmft.training.collectives import all_gather, replica_id
 
 
-def own_numbers(rows: int | tf.Tensor) -> tf.Tensor:
+def own_numbers(rows: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Numbers of this replica's examples in the global batch.
 
     Args:
         rows: How many examples this replica has; may differ between replicas.
 
     Returns:
-        int64 tensor `(rows,)`.
+        int64 tensor `(rows,)`, and the size of the global batch, an int32 scalar.
     """
-    counts = all_gather(tf.reshape(tf.cast(rows, tf.int64), [1]))
-    offset = tf.reduce_sum(counts[: replica_id()])
-    return offset + tf.range(tf.cast(rows, tf.int64))
+    counts = all_gather(tf.reshape(tf.cast(rows, tf.int32), [1]))
+    # A mask and no slice, whose length XLA would have to know.
+    is_before = tf.range(tf.size(counts)) < replica_id()
+    offset = tf.reduce_sum(tf.where(is_before, counts, 0))
+    return tf.cast(offset + tf.range(rows), tf.int64), tf.reduce_sum(counts)
 
 
 def gather_embeddings(
@@ -34,9 +36,9 @@ def gather_embeddings(
     Returns:
         By modality, the rows of all replicas and then their hard negatives.
     """
-    first = next(iter(own.values()))
-    numbers = all_gather(tf.stack([first.group, first.index], axis=1))
-    group, index = tf.unstack(numbers, axis=1)
+    group = all_gather(next(iter(own.values())).group)
+    # Gathered rows come in the order of `own_numbers`.
+    index = tf.range(tf.size(group, tf.int64))
     everyone = {}
     for modality, mine in own.items():
         vectors = all_gather(mine.vectors)

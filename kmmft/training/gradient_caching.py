@@ -6,7 +6,13 @@ import keras
 import tensorflow as tf
 
 from kmmft.training.dropout_seeds import DropoutSeeds
-from kmmft.training.micro_batches import dense_gradients, run_parts
+from kmmft.training.micro_batches import (
+    additional_loss,
+    dense_gradients,
+    part_of,
+    run_parts,
+    split,
+)
 
 
 def cached_gradients(
@@ -66,17 +72,19 @@ def cached_gradients(
     )
     for variable, value in zip(state, before, strict=True):
         variable.assign(value)
+    size = next(iter(specs.values())).shape[0]
+    # Not slices of the whole, whose sizes XLA cannot tell in a loop.
+    vector_gradients, _ = split(vector_gradients, size)
 
     def backward(index):
         with tf.GradientTape() as tape:
             part = forward(index)
-            extra = sum(model.losses, tf.zeros(()))
+            extra = additional_loss(model)
             extra /= tf.cast(number * replicas, extra.dtype)
             total = scale_loss(extra)
+            given = part_of(vector_gradients, index)
             for name, own in part.items():
-                start = index * own.shape[0]
-                given = vector_gradients[name][start : start + own.shape[0]]
-                total += tf.reduce_sum(own * given)
+                total += tf.reduce_sum(own * given[name])
         return [extra, *dense_gradients(tape, total, variables)], ()
 
     like = [tf.zeros(()), *(variable.value for variable in variables)]

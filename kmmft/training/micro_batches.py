@@ -38,10 +38,15 @@ def split(batch, size: int):
         raise ValueError(f"{rule}micro_batch_size={size} for a batch of {rows}.")
     else:
         parts = rows // size
-    return tf.nest.map_structure(
-        lambda x: None if x is None else tf.reshape(x, [parts, size, *x.shape[1:]]),
-        batch,
-    ), parts
+
+    def cut(x):
+        if x is None:
+            return None
+        shape = tf.concat([[parts, size], tf.shape(x)[1:]], axis=0)
+        known = parts if isinstance(parts, int) else None
+        return tf.ensure_shape(tf.reshape(x, shape), [known, size, *x.shape[1:]])
+
+    return tf.nest.map_structure(cut, batch), parts
 
 
 def part_of(parts, index):
@@ -87,6 +92,11 @@ def run_parts(
     )
     outputs = [array.concat() for array in arrays]
     return sums, tf.nest.pack_sequence_as(outputs_like, outputs)
+
+
+def additional_loss(model: keras.Model) -> tf.Tensor:
+    """Sum of a model's `losses`, in float32 under every dtype policy."""
+    return tf.add_n([tf.zeros(()), *(tf.cast(x, tf.float32) for x in model.losses)])
 
 
 def dense_gradients(tape: tf.GradientTape, loss, variables: list) -> list[tf.Tensor]:

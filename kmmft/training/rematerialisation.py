@@ -45,7 +45,7 @@ def rematerialise(
         raise ValueError(
             "`rematerialise` needs a built model with transformer blocks. Received: "
             f"model={model.name!r}, blocks={[block.name for block in blocks]}. "
-            "Name other layers by `blocks=`, or call the model once before"
+            "Name other layers by `blocks=`, or call the model once before."
         )
     for block in blocks:
         if not isinstance(block.call, _TwiceComputed):

@@ -7,7 +7,12 @@ import pytest
 import tensorflow as tf
 
 import kmmft
-from kmmft.metrics import retrieval_metrics, retrieval_ranks, two_way_retrieval
+from kmmft.metrics import (
+    retrieval_metrics,
+    retrieval_ranks,
+    two_way_retrieval,
+    two_way_retrieval_from_scores,
+)
 
 # Of `images_and_texts` below, with all scores raised by 2: recalls by torchmetrics 1.9
 # (RetrievalHitRate) and CLIP_benchmark's `recall_at_k`, average precision by
@@ -152,6 +157,43 @@ def test_scores_are_not_rounded_to_tensor_float_32(monkeypatch):
     two_way_retrieval(np.eye(2), np.eye(2), [0, 1], ks=(1,))
     assert seen == [False, False]
     assert tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_scores_of_pairs_count_as_cosines_do(scale):
+    images, texts, own = images_and_texts()
+    # Twice the same picture and caption: ties.
+    images, texts = np.concatenate([images, images[:5]]), texts / 3
+    own = np.concatenate([own, np.arange(40, 45)])
+    texts = np.concatenate([texts, texts[:5]])
+    scores = kmmft.metrics.unit_vectors("images", images)
+    scores = scale * scores @ kmmft.metrics.unit_vectors("texts", texts).T
+    options = {"ks": (1, 5, 45), "names": ("video", "text")}
+    metrics = two_way_retrieval_from_scores(scores, own, **options)
+    expected = two_way_retrieval(images, texts, own, **options)
+    assert metrics == pytest.approx(expected, abs=1e-6)
+    assert 0.2 < metrics["video_to_text/recall_at_1"] < 0.5
+
+
+def test_equal_scores_get_chance():
+    metrics = two_way_retrieval_from_scores(np.full((4, 4), -700.0), range(4), ks=(1,))
+    assert metrics["image_to_text/recall_at_1"] == pytest.approx(1 / 4)
+    assert metrics["text_to_image/mean_rank"] == pytest.approx(5 / 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.ones(3), "`scores` must be finite"),
+        (np.ones((0, 3)), "`scores` must be finite"),
+        (np.array([[1.0, np.nan]]), "1 of them not finite"),
+        (np.ones((2, 3)), "`candidate_group` must hold one int for each of 3"),
+        (np.ones((3, 2)), "first is row 2 of group 2"),
+    ],
+)
+def test_bad_scores(scores, message):
+    with pytest.raises(ValueError, match=message):
+        two_way_retrieval_from_scores(scores, [0, 1], ks=(1,))
 
 
 EYE = np.eye(3)

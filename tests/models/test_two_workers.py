@@ -1,15 +1,10 @@
 """Two real processes train as one device does."""
 
-import os
-import pathlib
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from tests.models import contrastive_cases as cases
+from tests.worker_processes import run_two_workers
 
 CASES = {
     "plain": {},
@@ -18,41 +13,10 @@ CASES = {
 }
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [str(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    root = pathlib.Path(__file__).parents[2]
-    ports = free_ports(2)
-    processes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.models.two_workers", str(number)),
-                *(*ports, str(folder / f"{number}.npz")),
-            ],
-            cwd=root,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CONFIG": ""},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors[-3000:]
-    finally:
-        for process in processes:
-            process.kill()
+    run_two_workers("tests.models.two_workers", [str(folder)], folder)
     return [dict(np.load(folder / f"{number}.npz")) for number in range(2)]
 
 

@@ -1,23 +1,18 @@
 """One of two processes that train the toy towers together; run by a test.
 
-python -m tests.models.two_workers NUMBER PORT PORT OUTPUT.npz
+python -m tests.models.two_workers FOLDER
 """
 
-import json
-import os
+import pathlib
 import sys
 
+import numpy as np
+import tensorflow as tf
 
-def main(number: int, ports: list[str], output: str) -> None:
-    os.environ["TF_CONFIG"] = json.dumps(
-        {
-            "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
-            "task": {"type": "worker", "index": number},
-        }
-    )
-    import numpy as np
-    import tensorflow as tf
+from kmmft.training.strategies import worker_number
 
+
+def main(folder: str) -> None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     from tests.models import contrastive_cases as cases
@@ -34,8 +29,8 @@ def main(number: int, ports: list[str], output: str) -> None:
             results[f"{name}_weight_{index}"] = weight
         data = tf.data.Dataset.from_tensors((cases.batch(), cases.GROUPS))
         results[f"{name}_evaluated"] = np.array(model.evaluate(data, verbose=0))
-    np.savez(output, **results)
+    np.savez(pathlib.Path(folder, f"{worker_number()}.npz"), **results)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:4], sys.argv[4])
+    main(sys.argv[1])

@@ -34,6 +34,18 @@ def test_smoke_preset_tells_clips_from_their_reverse(tmp_path):
     assert (tmp_path / "export/1").exists()
 
 
+def test_tight_similarity_is_trained_and_served(tmp_path):
+    config = dataclasses.replace(
+        SMOKE, output_dir=str(tmp_path), aggregations="tight", epochs=1
+    )
+    metrics = recipe.main(config)
+    # Of 24 captions, of which two have their shape, color and axis.
+    assert metrics["test/video_to_text/recall_at_5"] > 0.5
+    assert metrics["tight/mean_recall"] == metrics["test/mean_recall"]
+    assert (tmp_path / "export/1").exists()
+    assert "transformer over text and frames" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize("changes", [{"manifest": ""}, {"data": "somewhere"}])
 def test_one_source_of_data(changes, tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), **changes)

@@ -2,7 +2,13 @@ import dataclasses
 
 import pytest
 
-from kmmft.training import RecipeConfig, RunDirectory, parse_config, run_recipe
+from kmmft.training import (
+    RecipeConfig,
+    RunDirectory,
+    command_line,
+    parse_config,
+    run_recipe,
+)
 
 PRESETS = {"quickstart": RecipeConfig(), "smoke": RecipeConfig(epochs=9)}
 
@@ -68,6 +74,22 @@ def test_bad_data_ends_in_one_line(monkeypatch, capsys):
         run_recipe(main, RecipeConfig, PRESETS)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: Images must be there.\n"
+
+
+def test_strategy_is_there_before_the_recipe(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["recipe", "--strategy", "multi_worker"])
+    monkeypatch.setenv("TF_CONFIG", "")
+    with pytest.raises(SystemExit):
+        run_recipe(pytest.fail, RecipeConfig, PRESETS)
+    assert "multi_worker needs the environment variable" in capsys.readouterr().err
+
+
+def test_batch_that_the_replicas_cannot_share(monkeypatch, capsys, two_replicas):
+    monkeypatch.setattr("sys.argv", ["recipe", "--batch_size", "7"])
+    monkeypatch.setattr(command_line, "make_strategy", lambda name: two_replicas)
+    with pytest.raises(SystemExit):
+        run_recipe(pytest.fail, RecipeConfig, PRESETS)
+    assert "Received: 7 on 2 replicas" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):

@@ -174,9 +174,20 @@ def test_micro_batches_equal_the_whole_batch(replicas, two_replicas):
         assert other_logs[name] == pytest.approx(values, rel=1e-5)
 
 
-def test_accumulation_is_refused_on_replicas(two_replicas):
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_accumulation_is_refused(replicas, two_replicas):
+    strategy = two_replicas if replicas == 2 else None
     with pytest.raises(ValueError, match="Set the model's `micro_batch_size`"):
-        fit(Mended, two_replicas, optimizer=accumulating)
+        fit(Mended, strategy, optimizer=accumulating)
+
+
+def test_batch_norm_in_micro_batches_is_refused_on_replicas(two_replicas):
+    with pytest.raises(ValueError, match="BatchNorm cannot train in micro-batches"):
+        run("batch_norm", strategy=two_replicas, micro_batch_size=2)
+    frozen = {"middle": [lambda: keras.layers.BatchNormalization(trainable=False)]}
+    weights = fit(Mended, **frozen)[2]
+    others = fit(Mended, two_replicas, micro_batch_size=2, **frozen)[2]
+    assert difference(weights, others) < 1e-5
 
 
 def test_stock_keras_still_cannot_accumulate_on_replicas(two_replicas):

@@ -16,6 +16,8 @@ from tests.data.conftest import write_records
 from tests.evaluation.towers import COLOURS, WORDS, captioned
 
 STEPS, EPOCHS, BATCH = 2, 3, 8
+# The last batch is of 4 records for one worker and 1 for the other.
+VALIDATION = BATCH + 5
 CONFIG = kmmft.training.RecipeConfig(strategy="one_device", batch_size=BATCH)
 
 
@@ -23,29 +25,23 @@ class Killed(Exception):
     pass
 
 
-class KillAtEpoch(keras.callbacks.Callback):
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise Killed
-
-
 @contextlib.contextmanager
-def killed_while_saving(step):
-    """A kill in the moment in which the other worker has saved already."""
+def killed_at(step, saved):
+    """A kill at the end of an epoch, before or after this worker's checkpoint."""
     save = kmmft.training.Checkpointer.save
 
     def killed(checkpointer):
-        if checkpointer.step == step:
+        if checkpointer.step == step and not saved:
             raise Killed
         save(checkpointer)
+        if checkpointer.step == step:
+            raise Killed
 
     kmmft.training.Checkpointer.save = killed
     try:
         yield
+    except Killed:
+        pass
     finally:
         kmmft.training.Checkpointer.save = save
 
@@ -54,10 +50,9 @@ def write_data(folder):
     colours = [*COLOURS]
     records = [
         captioned(f"r{i}", colours[i % 4], f"{WORDS[i % 7]} {WORDS[i % 8]} dot")
-        for i in range(STEPS * BATCH + 3 + 9)
+        for i in range(STEPS * BATCH + 3 + VALIDATION)
     ]
-    # The last batch of the validation has one record: too few for two workers.
-    splits = {"train": records[:-9], "validation": records[-9:]}
+    splits = {"train": records[:-VALIDATION], "validation": records[-VALIDATION:]}
     return write_records(folder, kmmft.data.schema.image_text(), splits)
 
 
@@ -100,7 +95,7 @@ def build_data(config, model, split, **options):
     )
 
 
-def train(config, callbacks=()):
+def train(config):
     with kmmft.training.make_strategy(config.strategy).scope():
         model = make_model()
     with kmmft.training.RunDirectory(config.output_dir, config) as run:
@@ -116,8 +111,7 @@ def train(config, callbacks=()):
             callbacks=[
                 kmmft.evaluation.RetrievalEvaluator(
                     config.data, "validation", ks=(1, 2)
-                ),
-                *callbacks,
+                )
             ],
             monitor="val_mean_recall",
             patience=EPOCHS,
@@ -125,23 +119,22 @@ def train(config, callbacks=()):
             checkpoint_every_seconds=0.0,
             verbose=0,
         )
-        return [v.numpy() for v in model.trainable_variables], run.history()
+        return model, run.history()
+
+
+def weights(model):
+    return [v.numpy() for v in model.trainable_variables]
 
 
 def main(config):
     other = pathlib.Path(config.output_dir).parent.name == "workers"
-    with contextlib.suppress(Killed):
-        if other:
-            with killed_while_saving(2 * STEPS):
-                train(config)
-        train(config, [KillAtEpoch(2)])
-    weights, _ = train(config)
-    np.savez(pathlib.Path(config.output_dir, "weights.npz"), *weights)
+    with killed_at(2 * STEPS, saved=not other):
+        train(config)
+    model, _ = train(config)
+    np.savez(pathlib.Path(config.output_dir, "weights.npz"), *weights(model))
     checkpoints = pathlib.Path(config.output_dir, "checkpoints")
     if other:
         shutil.rmtree(checkpoints)
-    with kmmft.training.make_strategy(config.strategy).scope():
-        model = make_model()
     step = kmmft.training.Checkpointer(checkpoints, model).restore()
     pathlib.Path(config.output_dir, "step_after_loss").write_text(str(step))
 
