@@ -97,7 +97,7 @@ SHAPES = Config(
     epochs=20,
     patience=20,
     batch_size=48,
-    learning_rate=6e-3,
+    learning_rate=1e-3,
     max_bad_fraction=0.0,
 )
 PRESETS = {
@@ -108,6 +108,7 @@ PRESETS = {
         output_dir="runs/video_text_smoke",
         num_layers=1,
         epochs=8,
+        learning_rate=6e-3,
     ),
     "shapes": SHAPES,
 }

@@ -20,6 +20,8 @@ class ProjectionHead(keras.layers.Layer):
         hidden_dims: Widths of the hidden layers; empty for a linear head.
         activation: Activation of the hidden layers.
         dropout_rate: Dropout after each hidden layer.
+        input_dropout_rate: Dropout of the input: the best guard against overfitting
+            where there are few pairs.
         use_bias: Whether the last layer has a bias.
         normalize: Whether to divide each output by its L2 norm.
 
@@ -50,6 +52,7 @@ class ProjectionHead(keras.layers.Layer):
         dropout_rate: float = 0.0,
         use_bias: bool = True,
         normalize: bool = False,
+        input_dropout_rate: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,6 +67,7 @@ class ProjectionHead(keras.layers.Layer):
         self.dropout_rate = dropout_rate
         self.use_bias = use_bias
         self.normalize = normalize
+        self.input_dropout_rate = input_dropout_rate
 
     def build(self, inputs_shape):
         # === Layers ===
@@ -75,6 +79,7 @@ class ProjectionHead(keras.layers.Layer):
             dense.build(shape)
             self.hidden.append(dense)
             shape = (*shape[:-1], dim)
+        self.input_dropout = keras.layers.Dropout(self.input_dropout_rate, dtype=policy)
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
         self.output_projection = keras.layers.Dense(
             self.output_dim,
@@ -86,7 +91,7 @@ class ProjectionHead(keras.layers.Layer):
         self.unit_length = UnitLength(dtype=policy)
 
     def call(self, inputs, training=None):
-        x = inputs
+        x = self.input_dropout(inputs, training=training)
         for dense in self.hidden:
             x = self.dropout(dense(x), training=training)
         x = self.output_projection(x)
@@ -105,4 +110,5 @@ class ProjectionHead(keras.layers.Layer):
             "dropout_rate": self.dropout_rate,
             "use_bias": self.use_bias,
             "normalize": self.normalize,
+            "input_dropout_rate": self.input_dropout_rate,
         }

@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -99,6 +99,12 @@ def gather_rows(strategy: tf.distribute.Strategy, row: Sequence) -> np.ndarray:
     Returns:
         array `(replicas, len(row))`: the row of each replica's worker, in their order.
     """
-    own = tf.constant([row])
-    gathered = strategy.run(tf.function(lambda: all_gather(own)))
+    gathered = _gathering(strategy)(tf.constant([row]))
     return strategy.experimental_local_results(gathered)[0].numpy()
+
+
+@functools.cache
+def _gathering(strategy: tf.distribute.Strategy) -> Callable:
+    # Traced once, and not at every epoch. The copy is there so that the tensor has a
+    # device, which the collective asks for.
+    return tf.function(lambda row: strategy.run(lambda: all_gather(tf.identity(row))))

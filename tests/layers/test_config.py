@@ -41,6 +41,7 @@ ARGUMENTS = {
         "dropout_rate": 0.1,
         "use_bias": False,
         "normalize": True,
+        "input_dropout_rate": 0.3,
     },
     "TensorFusion": {**FUSION, "output_dim": 5},
     "TightSimilarity": {"num_layers": 2, "num_heads": 3, "chunk_size": 5},

