@@ -17,6 +17,7 @@ from kmmft.encoders.efficientnet_lite import (
     load_imagenet_weights,
 )
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
+from kmmft.encoders.freeze_batch_norm import freeze_batch_norm
 from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.patch_dropout import with_patch_dropout
 from kmmft.encoders.resize_backbone import resize_backbone
@@ -44,6 +45,7 @@ __all__ = [
     "SiglipTokenizer",
     "TextEncoder",
     "VideoEncoder",
+    "freeze_batch_norm",
     "load_dual_checkpoint",
     "load_dual_preset",
     "load_imagenet_weights",

@@ -27,9 +27,9 @@ from kmmft.evaluation.ridge_baseline import (
     PairedVectors,
     RidgeMap,
     ridge_baseline,
-    ridge_floor,
     ridge_maps,
 )
+from kmmft.evaluation.ridge_start import start_from_ridge
 from kmmft.evaluation.search_index import Hit, SearchIndex
 from kmmft.evaluation.search_page import SearchResult, write_search_page
 from kmmft.evaluation.terminal import print_line, print_table
@@ -71,9 +71,9 @@ __all__ = [
     "report_retrieval",
     "retrieval_table",
     "ridge_baseline",
-    "ridge_floor",
     "ridge_maps",
     "show_examples",
+    "start_from_ridge",
     "wilson_interval",
     "write_projector",
     "write_report",

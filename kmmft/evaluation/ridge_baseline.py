@@ -121,30 +121,6 @@ def ridge_baseline(
     return {**retrieval(maps[0], test), "penalty": maps[0].penalty}
 
 
-def ridge_floor(
-    encoders: Mapping[str, keras.Model],
-    source: RecordSource,
-    max_bad_fraction: float = 1e-3,
-) -> dict[str, float]:
-    """`ridge_baseline` of two encoders on records of images and captions.
-
-    To be asked before training, which changes the encoders.
-
-    Args:
-        encoders: The encoders `image` and `text`.
-        source: Records with the splits train, validation and test.
-        max_bad_fraction: Largest fraction of records that may be bad.
-
-    Returns:
-        dict, as `ridge_baseline`.
-    """
-    splits = (
-        PairedVectors.encode(encoders, source, split, max_bad_fraction=max_bad_fraction)
-        for split in ("train", "validation", "test")
-    )
-    return ridge_baseline(*splits)
-
-
 @dataclasses.dataclass(frozen=True)
 class RidgeMap:
     """An affine map fitted by ridge regression.
@@ -226,6 +202,7 @@ class _Frozen(RawInputs, Encoding):
 
     def __init__(self, encoders: Mapping[str, keras.Model]):
         self.encoders = dict(encoders)
+        self._encoders_in_graph = {}
         self.towers = {
             modality: keras.Model(encoder.input, encoder.output["pooled"])
             for modality, encoder in self.encoders.items()

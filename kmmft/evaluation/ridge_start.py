@@ -33,13 +33,13 @@ def start_from_ridge(
         - [Kumar et al., 2022](https://arxiv.org/abs/2202.10054), section 3.4.
     """
     image_head, text_head = _heads(model, train.texts.shape[1])
-    texts = unit_vectors(train.texts)
+    texts = unit_vectors("texts", train.texts)
     mean = texts.mean(axis=0)
     images = train.images[train.image_of_text]
     # The penalties are in units of vectors of length 1.
     size = float(np.mean(np.sum(np.square(images), axis=1)))
     maps = ridge_maps(images, texts - mean, [size * p for p in PENALTIES])
-    centred = unit_vectors(validation.texts) - mean
+    centred = unit_vectors("texts", validation.texts) - mean
 
     def recall(ridge) -> float:
         found = two_way_retrieval(
@@ -61,8 +61,8 @@ def _heads(model: keras.Model, width: int) -> list[keras.layers.Layer]:
         is_linear = isinstance(head, ProjectionHead) and not head.hidden_dims
         if not is_linear or not head.use_bias or head.output_dim != width:
             raise ValueError(
-                f"A start from ridge regression needs linear heads with bias to {width} "
-                "dimensions, the text encoder's. Received: "
+                "A start from ridge regression needs linear heads with bias, "
+                f"{width} wide as the text encoder's vectors. Received: "
                 f"{getattr(model, 'projections', None)}."
             )
     return [head.output_projection for head in heads]

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 
-import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -151,17 +150,18 @@ def test_class_names_as_captions(tiny_encoders, tmp_path):
     assert caption({"label": 1}, None).numpy().decode() == f"a {names[1]}"
 
 
-def test_text_space_is_kept_without_a_text_head(tiny_encoders):
-    config = dataclasses.replace(SMOKE, projection_dim=0, hidden_dim=8, image_size=32)
-    model = contrastive.build_model(config)
-    assert list(model.projections) == ["image"]
-    encoder = model.encoders["text"]
-    pooled = encoder(encoder.preprocess(["a red disc"]))["pooled"]
-    np.testing.assert_allclose(
-        model.encode_text(["a red disc"]),
-        keras.ops.normalize(pooled, axis=-1),
-        atol=1e-5,
+def test_heads_begin_as_ridge_regression(run, tiny_encoders):
+    config = dataclasses.replace(
+        run[0], projection_dim=0, ridge_start=True, ridge_baseline=True
     )
+    source = contrastive.open_data(run[0])
+    model = contrastive.build_model(config)
+    metrics = contrastive.ridge(config, source, model)
+    evaluator = contrastive.make_evaluator(config, source, "test")
+    started = evaluator.evaluate(model)
+    assert started["mean_recall"] > 0.5 * metrics["ridge/mean_recall"] > 0
+    kernel = model.projections["text"].output_projection.kernel
+    np.testing.assert_array_equal(kernel, np.eye(kernel.shape[0]))
 
 
 def test_frozen_encoders_see_the_records(run, tiny_encoders):
