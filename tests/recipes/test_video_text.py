@@ -36,10 +36,14 @@ def test_smoke_preset_tells_clips_from_their_reverse(tmp_path):
 
 def test_tight_similarity_is_trained_and_served(tmp_path):
     config = dataclasses.replace(
-        SMOKE, output_dir=str(tmp_path), aggregations="tight", epochs=1
+        SMOKE,
+        output_dir=str(tmp_path),
+        aggregations="tight",
+        learning_rate=2e-3,
+        epochs=3,
     )
     metrics = recipe.main(config)
-    # Of 24 captions, of which two have their shape, color and axis.
+    # Chance is 5 of 24.
     assert metrics["test/video_to_text/recall_at_5"] > 0.5
     assert metrics["tight/mean_recall"] == metrics["test/mean_recall"]
     assert (tmp_path / "export/1").exists()
