@@ -96,6 +96,8 @@ def headline_names(metrics: Mapping[str, float]) -> list[str]:
         for name in metrics
         if is_share(name) and not is_bound(name) and "accuracy/" not in name
     ]
+    # The model's own before those of its floors. The order stays otherwise.
+    quality.sort(key=lambda name: not name.startswith("test/"))
     if not quality:
         quality = [name for name in metrics if name.endswith("loss")]
     cost = [name for name in metrics if name.endswith("train/seconds")]

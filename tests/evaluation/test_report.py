@@ -295,3 +295,10 @@ def test_share_columns_need_floats_in_range():
         Table("t", ["a", "b"], [["only one"]])
     with pytest.raises(ValueError, match="one row and one column per class"):
         Confusion(np.zeros((2, 3)), ["a", "b"])
+
+
+def test_the_models_numbers_come_before_those_of_its_floors():
+    names = report_text.headline_names(
+        {"ridge/recall_at_1": 0.1, "test/recall_at_1": 0.2, "train/seconds": 3.0}
+    )
+    assert names == ["test/recall_at_1", "ridge/recall_at_1", "train/seconds"]
