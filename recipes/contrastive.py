@@ -7,7 +7,7 @@ openclipart-png openclipart-svg`). With `--flyp` the data are labelled images, a
 the captions are made of the names of their classes.
 
     python -m recipes.contrastive --preset smoke
-    python -m recipes.contrastive --preset open_clip_art
+    python -m recipes.contrastive --preset open_clip_art      # 36 % mean recall; ridge 32 %
     python -m recipes.contrastive --manifest pairs.csv --batch_size 512 \\
         --micro_batch_size 64
 
