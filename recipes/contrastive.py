@@ -7,9 +7,12 @@ openclipart-png openclipart-svg`). With `--flyp` the data are labelled images, a
 the captions are made of the names of their classes.
 
     python -m recipes.contrastive --preset smoke
-    python -m recipes.contrastive --preset open_clip_art      # 36 % mean recall; ridge 32 %
+    python -m recipes.contrastive --preset open_clip_art
     python -m recipes.contrastive --manifest pairs.csv --batch_size 512 \\
         --micro_batch_size 64
+
+The preset open_clip_art reaches 35.8 % of mean recall among 252 test pictures, where
+ridge regression between the frozen encoders reaches 32.2 %.
 
 `--no_train_text_encoder` locks the text encoder, `--no_train_image_encoder` the image
 encoder (LiT). The run directory keeps `model.keras` for `recipes.zero_shot` and
