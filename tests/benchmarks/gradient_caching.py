@@ -3,9 +3,9 @@
 A small ViT (6 layers of width 192, 64 patches) and a small BERT (2 layers of width
 128, 32 tokens), micro-batches of 64, the loss in chunks of 512 rows. Each row is a
 process of its own, for its peak memory. Target: a batch 32 times as large in the
-same memory, in less than 1.4 times the time per sample. Measured on two cores: 256 plain
-3.1 GB and 8.1 ms a sample; 2,048 cached 1.4 GB and 1.30 times that time (the second
-forward pass). 8,192 is not measured yet.
+same memory, in less than 1.4 times the time per sample. Measured on two cores: a plain
+256 takes 3.1 GB and 8.1 ms a sample, a cached 2,048 1.4 GB and 1.30 times that time
+(the second forward pass). 8,192 is not measured yet.
 """
 
 import subprocess
