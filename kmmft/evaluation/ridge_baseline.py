@@ -8,9 +8,9 @@ import numpy as np
 
 from kmmft.data import RecordSource
 from kmmft.evaluation.record_vectors import encode_records
-from kmmft.metrics import two_way_retrieval
+from kmmft.metrics import two_way_retrieval, unit_vectors
 from kmmft.models.encoding import Encoding
-from kmmft.models.raw_inputs import RawInputs, select_inputs
+from kmmft.models.raw_inputs import RawInputs
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -109,11 +109,13 @@ def ridge_baseline(
           eq. 2.3.
     """
     maps = ridge_maps(
-        _unit(train.images)[train.image_of_text], _unit(train.texts), penalties
+        unit_vectors("images", train.images)[train.image_of_text],
+        unit_vectors("texts", train.texts),
+        penalties,
     )
 
     def retrieval(ridge, split: PairedVectors) -> dict[str, float]:
-        found = ridge(_unit(split.images))
+        found = ridge(unit_vectors("images", split.images))
         return two_way_retrieval(found, split.texts, split.image_of_text, ks)
 
     if len(maps) > 1:
@@ -190,11 +192,6 @@ def ridge_maps(
     return maps
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
-
-
 class _Frozen(RawInputs, Encoding):
     """Encoders with what `encode_records` asks of a model."""
 
@@ -202,11 +199,7 @@ class _Frozen(RawInputs, Encoding):
 
     def __init__(self, encoders: Mapping[str, keras.Model]):
         self.encoders = dict(encoders)
-        self._encoders_in_graph = {}
         self.towers = {
             modality: keras.Model(encoder.input, encoder.output["pooled"])
             for modality, encoder in self.encoders.items()
         }
-
-    def select(self, modality: str, inputs: Mapping):
-        return select_inputs(modality, self.encoders[modality], inputs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from kmmft.losses import Embeddings
+from kmmft.losses import ContrastiveLoss, Embeddings, InfoNCE
 from kmmft.models.contrastive_batch import check_batch
 from kmmft.training import DistributedTraining, gradient_caching, micro_batches
 from kmmft.training.collectives import all_reduce_sum, num_replicas
@@ -22,14 +22,65 @@ class ContrastiveTraining(DistributedTraining):
     came from. Loss and updates are those of one device with the same global batch.
     With `micro_batch_size` the gradients are cached: same update, less memory.
 
-    The model has `towers`, `loss_function`, `logit_scale_layer` and
-    `select(modality, inputs)`. A batch is `(inputs, group)`, or `inputs` alone;
+    The model has `towers`, `loss_function`, `logit_scale_layer` and the methods of
+    `RawInputs` and `Encoding`. A batch is `(inputs, group)`, or `inputs` alone;
     `group` is an int tensor `(batch,)`: examples of the same group are not negatives
     of each other. Beside the towers' inputs there may be
 
     - `negative_<input>` `(batch, count, ...)`: explicit hard negatives,
     - `teacher_<modality>` `(batch, dim)`: a teacher's vectors, to be distilled.
     """
+
+    @property
+    def logit_scale(self) -> tf.Tensor:
+        """float32 scalar, the learnt factor on cosines or scores."""
+        return self.logit_scale_layer.scale()
+
+    def compile(self, optimizer="adamw", loss: ContrastiveLoss | None = None, **kwargs):
+        """As `keras.Model.compile`, with a contrastive loss.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: A loss of `kmmft.losses`; default: `InfoNCE()`.
+            **kwargs: Further arguments of `keras.Model.compile`. There are no metrics
+                of batches: `kmmft.evaluation.RetrievalEvaluator` looks at all data.
+
+        Raises:
+            ValueError: If the loss is none that the model can compute, or there are
+                metrics.
+        """
+        loss = InfoNCE() if loss is None else loss
+        self.check_loss(loss)
+        for option in ("metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(option) is not None:
+                raise ValueError(
+                    f"A {type(self).__name__} has one loss, and no metrics of batches. "
+                    f"Received: {option}={kwargs[option]!r}. Measure by the callback "
+                    "kmmft.evaluation.RetrievalEvaluator."
+                )
+        self.loss_function = loss
+        self.forget_graphs()
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def check_loss(self, loss: ContrastiveLoss) -> None:
+        """Raises a ValueError unless the model can compute this loss."""
+        if not isinstance(loss, ContrastiveLoss):
+            raise ValueError(
+                "`loss` must be a contrastive loss, such as kmmft.losses.InfoNCE(). "
+                f"Received: loss={loss!r}."
+            )
+
+    def get_compile_config(self) -> dict | None:
+        config = super().get_compile_config()
+        if config is None or self.loss_function is None:
+            return config
+        loss = keras.saving.serialize_keras_object(self.loss_function)
+        return {**config, "loss": loss}
+
+    def compile_from_config(self, config: dict) -> None:
+        # Keras leaves models that override `compile` uncompiled.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def prepare_batch(self, batch: Mapping, keep_records: bool = False):
         """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.

@@ -6,11 +6,16 @@ import keras
 import tensorflow as tf
 
 from kmmft.layers import LogitScale, ProjectionHead, UnitLength
-from kmmft.losses import ContrastiveLoss, InfoNCE
+from kmmft.losses import ContrastiveLoss
 from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.encoding import Encoding
 from kmmft.models.pretrained_towers import PretrainedTowers
-from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
+from kmmft.models.raw_inputs import RawInputs
+from kmmft.models.towers import (
+    check_micro_batch_size,
+    encoder_inputs,
+    side_by_side,
+)
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -110,15 +115,7 @@ class DualEncoder(
             modality: _tower(modality, encoder, projections.get(modality))
             for modality, encoder in encoders.items()
         }
-        inputs = {
-            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-            for modality, encoder in encoders.items()
-            for key, tensor in named_inputs(modality, encoder, encoder.input).items()
-        }
-        outputs = {
-            modality: tower(select_inputs(modality, encoders[modality], inputs))
-            for modality, tower in towers.items()
-        }
+        inputs, outputs = side_by_side(encoders, towers)
         _check_widths(outputs)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         # === Layers ===
@@ -136,12 +133,6 @@ class DualEncoder(
         self.micro_batch_size = micro_batch_size
         self.missing_modalities = False
         self.loss_function = None
-        self._encoders_in_graph = {}
-
-    @property
-    def logit_scale(self) -> tf.Tensor:
-        """float32 scalar, the factor on the cosines."""
-        return self.logit_scale_layer.scale()
 
     @property
     def logit_bias(self) -> tf.Tensor | None:
@@ -149,55 +140,18 @@ class DualEncoder(
         bias = self.logit_scale_layer.logit_bias
         return None if bias is None else tf.convert_to_tensor(bias)
 
-    def compile(self, optimizer="adamw", loss: ContrastiveLoss | None = None, **kwargs):
-        """As `keras.Model.compile`, with a contrastive loss.
-
-        Args:
-            optimizer: A Keras optimizer or its name.
-            loss: A loss of `kmmft.losses`; default: `InfoNCE()`.
-            **kwargs: Further arguments of `keras.Model.compile`. There are no metrics
-                of batches: `kmmft.evaluation.RetrievalEvaluator` looks at all data.
-
-        Raises:
-            ValueError: If the loss is no contrastive one, or needs a `logit_bias`
-                that the model does not have, or there are metrics.
-        """
-        loss = InfoNCE() if loss is None else loss
-        if not isinstance(loss, ContrastiveLoss):
-            raise ValueError(
-                "`loss` must be a contrastive loss, such as kmmft.losses.InfoNCE(). "
-                f"Received: loss={loss!r}."
-            )
+    def check_loss(self, loss: ContrastiveLoss) -> None:
+        super().check_loss(loss)
         if loss.needs_logit_bias and self.initial_logit_bias is None:
             raise ValueError(
                 f"{type(loss).__name__} needs a learnt bias. Received: a model with "
                 "logit_bias=None. Make the model with logit_bias=-10, logit_scale=10."
             )
-        for option in ("metrics", "weighted_metrics", "loss_weights"):
-            if kwargs.get(option) is not None:
-                raise ValueError(
-                    "A DualEncoder has one loss, and no metrics of batches. Received: "
-                    f"{option}={kwargs[option]!r}. Measure by the callback "
-                    "kmmft.evaluation.RetrievalEvaluator."
-                )
-        self.loss_function = loss
-        # What was traced does not know layers changed since, such as by LoRA.
-        self._encoders_in_graph = {}
-        super().compile(optimizer=optimizer, **kwargs)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # Hard negatives and a teacher's vectors are for the loss.
         inputs = {key: inputs[key] for key in self.input}
         return super().call(inputs, training=training, mask=mask, **kwargs)
-
-    def select(self, modality: str, inputs: Mapping):
-        """The inputs of one tower out of a batch."""
-        return select_inputs(modality, self.encoders[modality], inputs)
-
-    def input_names_of(self, modality: str) -> list[str]:
-        """Names of one tower's inputs in a batch."""
-        encoder = self.encoders[modality]
-        return list(named_inputs(modality, encoder, encoder.input))
 
     # === Config ===
     def get_config(self) -> dict:
@@ -226,23 +180,9 @@ class DualEncoder(
             }
         return cls(**config)
 
-    def get_compile_config(self) -> dict | None:
-        config = super().get_compile_config()
-        if config is None or self.loss_function is None:
-            return config
-        loss = keras.saving.serialize_keras_object(self.loss_function)
-        return {**config, "loss": loss}
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
 
 def _tower(modality, encoder, projection) -> keras.Model:
-    inputs = keras.tree.map_structure(
-        lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), encoder.input
-    )
+    inputs = encoder_inputs(encoder)
     vectors = encoder(inputs)["pooled"]
     if projection is not None:
         vectors = projection(vectors)
@@ -273,11 +213,7 @@ def _check(encoders, projection_dim, projections, micro_batch_size) -> None:
             f"`projections` must be for the modalities {list(encoders)}. "
             f"Received: projections for {list(projections)}."
         )
-    if micro_batch_size is not None and micro_batch_size < 1:
-        raise ValueError(
-            "`micro_batch_size` must be positive or None. "
-            f"Received: micro_batch_size={micro_batch_size}."
-        )
+    check_micro_batch_size(micro_batch_size)
 
 
 def _check_widths(outputs: Mapping[str, keras.KerasTensor]) -> None:

@@ -1,9 +1,12 @@
 """Vectors of raw bytes and strings, and what they are compared with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+from kmmft.metrics import unit_vectors
 
 
 class Encoding:
@@ -42,12 +45,19 @@ class Encoding:
             )
         if len(raw) == 0:
             raise ValueError("There must be something to encode. Received: raw=[].")
-        if modality not in self._encoders_in_graph:
-            self._encoders_in_graph[modality] = tf.function(
-                lambda values: self._encode(modality, values), reduce_retracing=True
-            )
-        run = self._encoders_in_graph[modality]
+        run = self._in_graph(modality, functools.partial(self._encode, modality))
         return np.concatenate([run(part).numpy() for part in _batches(raw, batch_size)])
+
+    def forget_graphs(self) -> None:
+        """To be called when layers have changed, such as by LoRA: `compile` does."""
+        vars(self).pop("_graphs", None)
+
+    def _in_graph(self, name: str, function: Callable) -> Callable:
+        # Not an attribute that Keras would track.
+        graphs = vars(self).setdefault("_graphs", {})
+        if name not in graphs:
+            graphs[name] = tf.function(function, reduce_retracing=True)
+        return graphs[name]
 
     def _encode(self, modality: str, values: tf.Tensor) -> tf.Tensor:
         inputs = self.preprocess_modality(modality, values)
@@ -111,8 +121,7 @@ class Encoding:
         prompts = [t.replace("{}", name) for name in names for t in templates]
         vectors = self.encode(modality, prompts)
         means = vectors.reshape(len(names), len(templates), -1).mean(axis=1)
-        lengths = np.linalg.norm(means, axis=1, keepdims=True)
-        return means / np.maximum(lengths, 1e-12)
+        return unit_vectors("class vectors", means)
 
     def serving_functions(self) -> dict:
         """`encode_<modality>` for each, and by default the cosines of pairs."""

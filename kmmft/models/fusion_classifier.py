@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.losses import TASKS, task_loss
-from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
+from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
 from kmmft.training import DistributedTraining
 
 
@@ -88,11 +88,7 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
         _check(encoders, fusion, class_names, task, missing_modalities)
         encoders = dict(encoders)
         # === Functional model ===
-        inputs = {
-            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-            for modality, encoder in encoders.items()
-            for key, tensor in named_inputs(modality, encoder, encoder.input).items()
-        }
+        inputs = batch_inputs(encoders)
         features = {
             modality: encoder(select_inputs(modality, encoder, inputs))
             for modality, encoder in encoders.items()

@@ -58,12 +58,7 @@ class PairScoring(Encoding):
                 "Texts (n, dim) are scored with videos (m, num_frames, dim). Received: "
                 f"shapes {np.shape(vectors)} and {np.shape(others)}."
             )
-        # Beside the encoders, so that `compile` forgets it too.
-        if "scores" not in self._encoders_in_graph:
-            self._encoders_in_graph["scores"] = tf.function(
-                self._score, reduce_retracing=True
-            )
-        score = self._encoders_in_graph["scores"]
+        score = self._in_graph("scores", self._score)
         blocks = [
             [
                 score(

@@ -41,6 +41,22 @@ def select_inputs(modality: str, encoder: keras.Model, batch: Mapping):
     }
 
 
+def batch_inputs(encoders: Mapping[str, keras.Model]) -> dict[str, keras.KerasTensor]:
+    """Symbolic inputs of a functional model, under their names in the batch.
+
+    Args:
+        encoders: Encoders by modality.
+
+    Returns:
+        `keras.Input`s by name.
+    """
+    return {
+        key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+        for modality, encoder in encoders.items()
+        for key, tensor in named_inputs(modality, encoder, encoder.input).items()
+    }
+
+
 def is_present(raw: tf.Tensor) -> tf.Tensor:
     """Which raw inputs are there: those that are not the empty string.
 
@@ -117,6 +133,15 @@ class RawInputs:
         if raw[modality].dtype == tf.string and parts:
             return tf.reduce_any(here, axis=-1)
         return here
+
+    def select(self, modality: str, inputs: Mapping):
+        """The inputs of one encoder out of a batch."""
+        return select_inputs(modality, self.encoders[modality], inputs)
+
+    def input_names_of(self, modality: str) -> list[str]:
+        """Names of one encoder's inputs in a batch."""
+        encoder = self.encoders[modality]
+        return list(named_inputs(modality, encoder, encoder.input))
 
     def preprocess_modality(
         self, modality: str, raw: tf.Tensor

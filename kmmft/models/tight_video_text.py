@@ -8,10 +8,15 @@ from keras import ops
 
 from kmmft.encoders import TextEncoder, VideoEncoder
 from kmmft.layers import LogitScale, ProjectionHead, TightSimilarity, UnitLength
-from kmmft.losses import ContrastiveLoss, Embeddings, InfoNCE
+from kmmft.losses import ContrastiveLoss, Embeddings
 from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.pair_scoring import PairScoring
-from kmmft.models.raw_inputs import RawInputs, named_inputs, select_inputs
+from kmmft.models.raw_inputs import RawInputs
+from kmmft.models.towers import (
+    check_micro_batch_size,
+    encoder_inputs,
+    side_by_side,
+)
 from kmmft.training.collectives import all_gather
 from kmmft.training.global_batch import gather_embeddings, own_numbers
 
@@ -97,15 +102,7 @@ class TightVideoText(PairScoring, ContrastiveTraining, RawInputs, keras.Model):
             modality: _tower(modality, encoder, projection_dim, policy)
             for modality, encoder in encoders.items()
         }
-        inputs = {
-            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-            for modality, encoder in encoders.items()
-            for key, tensor in named_inputs(modality, encoder, encoder.input).items()
-        }
-        outputs = {
-            modality: tower(select_inputs(modality, encoders[modality], inputs))
-            for modality, tower in towers.items()
-        }
+        inputs, outputs = side_by_side(encoders, towers)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         # === Layers ===
         self.encoders = encoders
@@ -124,26 +121,8 @@ class TightVideoText(PairScoring, ContrastiveTraining, RawInputs, keras.Model):
         self.micro_batch_size = micro_batch_size
         self.missing_modalities = False
         self.loss_function = None
-        self._encoders_in_graph = {}
 
-    @property
-    def logit_scale(self) -> tf.Tensor:
-        """float32 scalar, the factor on the scores."""
-        return self.logit_scale_layer.scale()
-
-    def compile(self, optimizer="adamw", loss: ContrastiveLoss | None = None, **kwargs):
-        """As `keras.Model.compile`, with a contrastive loss of pairs' scores.
-
-        Args:
-            optimizer: A Keras optimizer or its name.
-            loss: A loss of `kmmft.losses` that needs no more than the scores, such
-                as `InfoNCE`, the default.
-            **kwargs: Further arguments of `keras.Model.compile`.
-
-        Raises:
-            ValueError: If the loss is none of these.
-        """
-        loss = InfoNCE() if loss is None else loss
+    def check_loss(self, loss: ContrastiveLoss) -> None:
         if (
             not isinstance(loss, ContrastiveLoss)
             or loss.joint
@@ -154,10 +133,6 @@ class TightVideoText(PairScoring, ContrastiveTraining, RawInputs, keras.Model):
                 "such as kmmft.losses.InfoNCE(); not one that compares vectors. "
                 f"Received: loss={loss!r}."
             )
-        self.loss_function = loss
-        # What was traced does not know layers changed since, such as by LoRA.
-        self._encoders_in_graph = {}
-        super().compile(optimizer=optimizer, **kwargs)
 
     def _own_loss(self, vectors: Mapping, inputs: Mapping, group) -> tf.Tensor:
         if set(vectors) != set(self.towers):
@@ -186,15 +161,6 @@ class TightVideoText(PairScoring, ContrastiveTraining, RawInputs, keras.Model):
         ]
         return tf.reduce_sum(losses) / 2 / tf.cast(pairs, tf.float32)
 
-    def select(self, modality: str, inputs: Mapping):
-        """The inputs of one tower out of a batch."""
-        return select_inputs(modality, self.encoders[modality], inputs)
-
-    def input_names_of(self, modality: str) -> list[str]:
-        """Names of one tower's inputs in a batch."""
-        encoder = self.encoders[modality]
-        return list(named_inputs(modality, encoder, encoder.input))
-
     # === Config ===
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
@@ -220,23 +186,9 @@ class TightVideoText(PairScoring, ContrastiveTraining, RawInputs, keras.Model):
             )
         return cls(**config)
 
-    def get_compile_config(self) -> dict | None:
-        config = super().get_compile_config()
-        if config is None or self.loss_function is None:
-            return config
-        loss = keras.saving.serialize_keras_object(self.loss_function)
-        return {**config, "loss": loss}
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
 
 def _tower(modality, encoder, projection_dim, policy) -> keras.Model:
-    inputs = keras.tree.map_structure(
-        lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), encoder.input
-    )
+    inputs = encoder_inputs(encoder)
     outputs = encoder(inputs)
     vectors = outputs["tokens" if modality == "video" else "pooled"]
     if projection_dim is not None:
@@ -263,8 +215,4 @@ def _check(video_encoder, text_encoder, micro_batch_size) -> None:
             "`text_encoder` must be a kmmft.encoders.TextEncoder. "
             f"Received: {text_encoder!r}."
         )
-    if micro_batch_size is not None and micro_batch_size < 1:
-        raise ValueError(
-            "`micro_batch_size` must be positive or None. "
-            f"Received: micro_batch_size={micro_batch_size}."
-        )
+    check_micro_batch_size(micro_batch_size)
