@@ -334,14 +334,7 @@ def ridge(
 
 def main(config: Config) -> dict[str, float]:
     """Trains, tests, reports and exports; returns what metrics.json holds."""
-    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
-        metrics = run.metrics()
-        if metrics is None:
-            metrics = run_once(config, run)
-        kmmft.evaluation.print_table(result_table(metrics))
-        kmmft.evaluation.print_line(f"Report: {run.report}")
-        kmmft.evaluation.print_line(f"Served model: {run.export / '1'}")
-    return metrics
+    return kmmft.evaluation.show_run(config, run_once, result_table)
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:

@@ -274,14 +274,7 @@ def accuracy_table(metrics: dict[str, float]) -> Table:
 
 def main(config: Config) -> dict[str, float]:
     """Trains, tests, reports, exports and asks; returns what metrics.json holds."""
-    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
-        metrics = run.metrics()
-        if metrics is None:
-            metrics = run_once(config, run)
-        kmmft.evaluation.print_table(accuracy_table(metrics))
-        kmmft.evaluation.print_line(f"Report: {run.report}")
-        kmmft.evaluation.print_line(f"Served model: {run.export / '1'}")
-    return metrics
+    return kmmft.evaluation.show_run(config, run_once, accuracy_table)
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:

@@ -90,13 +90,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
 
 def main(config: Config) -> dict[str, float]:
     """Classifies and reports; returns what metrics.json holds."""
-    with kmmft.training.RunDirectory(config.output_dir, config, config.resume) as run:
-        metrics = run.metrics()
-        if metrics is None:
-            metrics = run_once(config, run)
-        kmmft.evaluation.print_table(result_table(metrics))
-        kmmft.evaluation.print_line(f"Report: {run.report}")
-    return metrics
+    return kmmft.evaluation.show_run(config, run_once, result_table)
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:

@@ -32,6 +32,7 @@ from kmmft.evaluation.ridge_baseline import (
 from kmmft.evaluation.ridge_start import start_from_ridge
 from kmmft.evaluation.search_index import Hit, SearchIndex
 from kmmft.evaluation.search_page import SearchResult, write_search_page
+from kmmft.evaluation.show_run import show_run
 from kmmft.evaluation.terminal import print_line, print_table
 from kmmft.evaluation.zero_shot import (
     TEMPLATES,
@@ -73,6 +74,7 @@ __all__ = [
     "ridge_baseline",
     "ridge_maps",
     "show_examples",
+    "show_run",
     "start_from_ridge",
     "wilson_interval",
     "write_projector",
