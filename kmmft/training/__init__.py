@@ -4,7 +4,7 @@ from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.command_line import parse_config, run_recipe
 from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
-from kmmft.training.optimizers import adamw
+from kmmft.training.optimizers import SGD, AdamW, UpdateRule, adamw
 from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
@@ -12,11 +12,14 @@ from kmmft.training.run_directory import RunDirectory
 from kmmft.training.strategies import make_strategy
 
 __all__ = [
+    "SGD",
+    "AdamW",
     "Checkpointer",
     "DistributedTraining",
     "DropoutSeeds",
     "RecipeConfig",
     "RunDirectory",
+    "UpdateRule",
     "adamw",
     "make_strategy",
     "parse_config",

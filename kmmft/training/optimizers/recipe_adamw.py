@@ -2,6 +2,8 @@
 
 import keras
 
+from kmmft.training.optimizers.adamw import AdamW
+
 
 def adamw(
     learning_rate: float,
@@ -39,7 +41,7 @@ def adamw(
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )
-    optimizer = keras.optimizers.AdamW(
+    optimizer = AdamW(
         schedule, weight_decay=weight_decay, global_clipnorm=global_clipnorm
     )
     optimizer.exclude_from_weight_decay(

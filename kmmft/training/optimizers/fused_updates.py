@@ -1,0 +1,129 @@
+"""One TensorFlow kernel a weight, with rates, decays and starts of its own."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kmmft.training.optimizers.update_rule import rule_of
+
+
+class FusedUpdates:
+    """Mixin for a Keras optimizer, before it in the order of the base classes.
+
+    The numbers that weights share are computed once a step for all of them, so that
+    a weight adds a few nodes to the graph where Keras adds some thirty.
+    """
+
+    _numbers = None
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self.start_steps = self.add_variable(
+            (len(variables),), dtype="int64", name="start_steps"
+        )
+
+    def restart(self, variables: Sequence[keras.Variable]) -> None:
+        """Begins the update of weights anew, as if the optimizer had just been built.
+
+        For weights that are unfrozen: bias corrections count the steps since then, and
+        moments are zero.
+
+        Args:
+            variables: Weights that the optimizer was built with.
+
+        Example:
+            >>> weight = keras.Variable(np.ones(2))
+            >>> optimizer = kmmft.training.AdamW(0.1)
+            >>> optimizer.build([weight])
+            >>> optimizer.restart([weight])
+        """
+        starts = self.start_steps.numpy()
+        for variable in variables:
+            index = self._get_variable_index(variable)
+            starts[index] = int(self.iterations.numpy())
+            for slot in self.slots(index):
+                slot.assign(tf.zeros(slot.shape, slot.dtype))
+        self.start_steps.assign(starts)
+
+    def slots(self, index: int) -> list[keras.Variable]:
+        """Variables that the optimizer keeps for the weight of this number."""
+        raise NotImplementedError
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        # Numbers belong to one step; a graph may hold several.
+        self._numbers = None
+        # Sparse ones may hold a row several times: dense before clips and squares.
+        grads = [None if g is None else tf.convert_to_tensor(g) for g in grads]
+        super().apply(grads, trainable_variables)
+
+    def _apply_weight_decay(self, variables) -> None:
+        """Keras' decay of all weights; `decay` does it with the update of each."""
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        if self._numbers is None:
+            self._numbers = self._shared_numbers()
+        index = self._get_variable_index(variable)
+        # Numbers of all weights in one vector: a slice is cheaper than the arithmetic.
+        numbers = {
+            name: tf.cast(values[index], variable.dtype)
+            for name, values in self._numbers.items()
+        }
+        self._decay(variable, index, numbers["learning_rate"])
+        self.fused_step(tf.cast(gradient, variable.dtype), variable, index, numbers)
+
+    def fused_step(self, gradient, variable, index: int, numbers: dict) -> None:
+        """Updates one weight, after its decay.
+
+        Args:
+            gradient: Dense tensor of the weight's shape and dtype.
+            variable: The weight, a `tf.Variable`.
+            index: Its number.
+            numbers: What `shared_numbers` returned, the weight's own, in its dtype.
+        """
+        raise NotImplementedError
+
+    def shared_numbers(self, steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Further numbers that depend only on the count of steps.
+
+        Args:
+            steps: float32 tensor `(weights,)`, 1 in the first step of each.
+
+        Returns:
+            dict of float32 tensors `(weights,)`.
+        """
+        return {}
+
+    def _shared_numbers(self) -> dict[str, list[tf.Tensor]]:
+        local = tf.convert_to_tensor(self.iterations) - self.start_steps.value
+        rules = [rule_of(variable) for variable in self._trainable_variables]
+        scales = np.array([rule.learning_rate_scale for rule in rules], np.float32)
+        rates = tf.cast(self.learning_rate, tf.float32) * scales
+        numbers = {
+            "learning_rate": rates,
+            **self.shared_numbers(tf.cast(local + 1, tf.float32)),
+        }
+        numbers = {name: tf.unstack(values) for name, values in numbers.items()}
+        for index, rule in enumerate(rules):
+            own = rule.learning_rate
+            if own is not None:
+                own = own(local[index]) if callable(own) else own
+                rate = tf.cast(own, tf.float32) * rule.learning_rate_scale
+                numbers["learning_rate"][index] = rate
+        return numbers
+
+    def _decay(self, variable, index: int, rate: tf.Tensor) -> None:
+        weight = self._trainable_variables[index]
+        rule = rule_of(weight)
+        decay = rule.weight_decay
+        if decay is None:
+            decay = (self._use_weight_decay(weight) and self.weight_decay) or 0.0
+        if rule.l2_sp:
+            anchor = tf.cast(rule.anchor.value, variable.dtype)
+            pull = (decay + rule.l2_sp) * variable - rule.l2_sp * anchor
+            variable.assign_sub(rate * pull)
+        elif decay:
+            variable.assign_sub(rate * decay * variable)
