@@ -5,6 +5,7 @@ from tests.benchmarks import (
     gradient_caching,
     import_time,
     input_pipeline,
+    optimizer,
     replica_equality,
     retrieval,
     training_throughput,
@@ -13,6 +14,7 @@ from tests.benchmarks import (
 BENCHMARKS = (
     import_time,
     input_pipeline,
+    optimizer,
     replica_equality,
     gradient_caching,
     retrieval,
