@@ -58,11 +58,11 @@ def test_the_comparison_sees_negatives_without_gradients(
     one_device, two_replicas, monkeypatch
 ):
     """A gather that passes no gradients reports the right loss and trains wrongly."""
+    loss, weights = one_device("info_nce")
     gather = global_batch.all_gather
     monkeypatch.setattr(
         global_batch, "all_gather", lambda value: tf.stop_gradient(gather(value))
     )
-    loss, weights = one_device("info_nce")
     other_loss, other_weights = cases.train(two_replicas)[1:]
     assert other_loss[0] == pytest.approx(loss[0], abs=1e-5)
     assert cases.largest_difference(other_weights, weights) > 1e-3

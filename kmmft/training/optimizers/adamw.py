@@ -27,7 +27,7 @@ class AdamW(FusedUpdates, keras.optimizers.AdamW):
         >>> weight = keras.Variable(np.ones(2))
         >>> kmmft.training.AdamW(0.1).apply([tf.ones(2)], [weight])
         >>> weight.numpy().round(3)
-        array([0.9, 0.9], dtype=float32)
+        array([0.9, 0.9])
 
     References:
         - [Loshchilov & Hutter, 2017](https://arxiv.org/abs/1711.05101), alg. 2.

@@ -20,7 +20,7 @@ class SGD(FusedUpdates, keras.optimizers.SGD):
         >>> weight = keras.Variable(np.ones(2))
         >>> kmmft.training.SGD(0.1, momentum=0.9).apply([tf.ones(2)], [weight])
         >>> weight.numpy()
-        array([0.9, 0.9], dtype=float32)
+        array([0.9, 0.9])
 
     References:
         - [Sutskever et al., 2013](https://proceedings.mlr.press/v28/sutskever13.html),
