@@ -5,7 +5,8 @@ A small ViT (6 layers of width 192, 64 patches) and a small BERT (2 layers of wi
 process of its own, for its peak memory. Target: a batch 32 times as large in the
 same memory, in less than 1.4 times the time per sample. Measured on two cores: a plain
 256 takes 3.0 GB and 8.8 to 9.2 ms a sample, a cached 2,048 1.1 GB and 1.2 times that
-time (the second forward pass), a cached 8,192 0.9 GB and 1.4 times.
+time (the second forward pass). A cached 8,192 takes 0.9 GB; its 1.4 to 1.6 times were
+measured beside other work, so that the target is not shown.
 """
 
 import subprocess

@@ -9,7 +9,8 @@ open_clip's rate, which is not reached.
 
 Measured on two cores (samples/s, kmmft and open_clip): ViT-S/16 float32 5.8 and 7.0,
 bfloat16 3.7 and 4.1; ViT-B/32 float32 4.4 and 5.4, bfloat16 2.9 and 3.1. First step
-after 27 to 40 s and 8 to 10 s. What was found:
+after 27 to 40 s and 8 to 10 s. Other work ran beside kmmft's bfloat16 row of ViT-S/16
+(3.9 before, with Keras' AdamW). What was found:
 
 - Keras' AdamW took 17 of the 44 s to the first step of ViT-S/16, 23 of 59 s for
   ViT-B/32; the fused one of `kmmft.training` does not. It saves 0.05 to 0.23 s a step.
