@@ -2,9 +2,9 @@
 
 The whole matrix of 50,000 x 50,000 cosines is 10 GB, and its ranks as much again, so
 that NumPy's way (multiply, sort each row) is timed on 4,000 and scaled by the square.
-Every measurement has a process of its own, for its peak memory. Measured on two
-cores, in part beside other work: 25 s, 7.5 times as fast as the scaled time, in 231 MiB beside the vectors where
-whole matrices would take 48 GB, and the same recall.
+Every measurement has a process of its own, for its peak memory. Measured on two cores,
+in part beside other work: 25 s, 7.5 times as fast as the scaled time, in 231 MiB beside
+the vectors where whole matrices would take 48 GB, and the same recall.
 """
 
 import subprocess
