@@ -54,20 +54,22 @@ class FusedUpdates:
         raise NotImplementedError
 
     def apply(self, grads, trainable_variables=None) -> None:
-        # Numbers belong to one step; a graph may hold several.
-        self._numbers = None
         # Sparse ones may hold a row several times: dense before clips and squares.
         grads = [None if g is None else tf.convert_to_tensor(g) for g in grads]
-        super().apply(grads, trainable_variables)
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            # Numbers belong to one step and its graph.
+            self._numbers = None
 
     def _apply_weight_decay(self, variables) -> None:
-        """Keras' decay of all weights; `decay` does it with the update of each."""
+        # Overrides a private method: `_decay` goes with the update of each weight.
+        return
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         if self._numbers is None:
-            self._numbers = self._shared_numbers()
+            self._numbers = self._numbers_of_step()
         index = self._get_variable_index(variable)
-        # Numbers of all weights in one vector: a slice is cheaper than the arithmetic.
         numbers = {
             name: tf.cast(values[index], variable.dtype)
             for name, values in self._numbers.items()
@@ -82,7 +84,8 @@ class FusedUpdates:
             gradient: Dense tensor of the weight's shape and dtype.
             variable: The weight, a `tf.Variable`.
             index: Its number.
-            numbers: What `shared_numbers` returned, the weight's own, in its dtype.
+            numbers: The rate as `learning_rate` and what `shared_numbers` returned,
+                the weight's own, in its dtype.
         """
         raise NotImplementedError
 
@@ -97,7 +100,7 @@ class FusedUpdates:
         """
         return {}
 
-    def _shared_numbers(self) -> dict[str, list[tf.Tensor]]:
+    def _numbers_of_step(self) -> dict[str, list[tf.Tensor]]:
         local = tf.convert_to_tensor(self.iterations) - self.start_steps.value
         rules = [rule_of(variable) for variable in self._trainable_variables]
         scales = np.array([rule.learning_rate_scale for rule in rules], np.float32)
