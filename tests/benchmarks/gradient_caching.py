@@ -9,10 +9,8 @@ time (the second forward pass). A cached 8,192 takes 0.9 GB; its 1.4 to 1.6 time
 measured beside other work, so that the target is not shown.
 """
 
-import subprocess
-import sys
-
 from kmmft.evaluation import Table
+from tests.benchmarks.own_process import output_of
 
 PROGRAM = """
 import sys, time
@@ -51,14 +49,8 @@ RUNS = [(256, 0), (512, 0), (512, 64), (2048, 64), (8192, 64)]
 
 def run(batch_size: int, micro_batch_size: int) -> tuple[float, float]:
     """Milliseconds a sample, and MB over what the model and data take."""
-    arguments = [str(batch_size), str(micro_batch_size)]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    milliseconds, memory = map(float, done.stdout.split()[-2:])
+    printed = output_of(PROGRAM, batch_size, micro_batch_size)
+    milliseconds, memory = map(float, printed.split()[-2:])
     return milliseconds, memory
 
 

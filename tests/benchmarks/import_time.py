@@ -4,11 +4,9 @@ The rooms load on first use, so `import kmmft` alone costs nothing; here they ar
 asked for. Target: 0.3 s. Measured: nothing that stands out of the noise.
 """
 
-import subprocess
-import sys
-
 import kmmft
 from kmmft.evaluation import Table
+from tests.benchmarks.own_process import output_of
 
 BASE = "import keras, keras_hub"
 PROGRAM = """
@@ -22,11 +20,8 @@ REPEATS = 3
 
 def seconds(statements: str) -> float:
     """The best of a few runs, each in a fresh process."""
-    command = [sys.executable, "-c", PROGRAM.format(statements=statements)]
-    return min(
-        float(subprocess.run(command, capture_output=True, text=True).stdout)
-        for _ in range(REPEATS)
-    )
+    program = PROGRAM.format(statements=statements)
+    return min(float(output_of(program)) for _ in range(REPEATS))
 
 
 def measure() -> Table:

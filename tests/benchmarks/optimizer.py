@@ -1,4 +1,4 @@
-"""One AdamW update of the 150 M weights of a ViT-B/32 CLIP, in 290 tensors.
+"""One AdamW update of the 150 M weights of a ViT-B/32 CLIP, in 292 tensors.
 
 kmmft's fused AdamW against Keras' composed one and PyTorch's fused one, with decay, the
 same shapes and the same number of threads; first call (tracing included) and best of
@@ -9,13 +9,10 @@ kernel of TensorFlow does along with it. Compiled by XLA all of it takes 0.15 s,
 compiling takes 10 s. Memory is the limit: PyTorch moves 43 GB/s, TensorFlow 31 GB/s.
 """
 
-import os
-import pathlib
-import subprocess
 import sys
 
 from kmmft.evaluation import Table
-from tests.benchmarks.training_throughput import PEER
+from tests.benchmarks.own_process import HAS_PEER, PEER, THREADS, output_of
 
 SHAPES = """
 import sys, time
@@ -56,14 +53,8 @@ report(torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.01, fused=True).step)
 
 def run(python: str, program: str, library: str) -> tuple[float, float]:
     """Seconds of the first update, and of a later one."""
-    threads = str(len(os.sched_getaffinity(0)))
-    done = subprocess.run(
-        [python, "-c", SHAPES + program, threads, library],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, later = map(float, done.stdout.split()[-2:])
+    printed = output_of(SHAPES + program, THREADS, library, python=python)
+    first, later = map(float, printed.split()[-2:])
     return first, later
 
 
@@ -71,7 +62,7 @@ def measure() -> Table:
     seconds = {
         library: run(sys.executable, OURS, library) for library in ("keras", "kmmft")
     }
-    if pathlib.Path(PEER).exists():
+    if HAS_PEER:
         seconds["torch, fused"] = run(PEER, THEIRS, "torch")
     own = seconds["kmmft"][1]
     return Table(

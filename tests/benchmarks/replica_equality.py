@@ -5,11 +5,8 @@ temperature, on logical CPUs: the largest difference of a loss and of a weight. 
 tests hold both below 1e-5; measured are 1e-6 and 4e-7 at most.
 """
 
-import os
-import subprocess
-import sys
-
 from kmmft.evaluation import Table
+from tests.benchmarks.own_process import output_of
 
 PROGRAM = """
 import keras, tensorflow as tf
@@ -39,14 +36,8 @@ for name, make in cases.LOSSES.items():
 
 
 def measure() -> Table:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-    )
-    lines = [line.split() for line in done.stdout.splitlines()]
+    printed = output_of(PROGRAM, environment={"CUDA_VISIBLE_DEVICES": "-1"})
+    lines = [line.split() for line in printed.splitlines()]
     return Table(
         "Difference from one device: loss/weights",
         ["loss", "1, cached", "2 replicas", "4 replicas", "2, cached"],

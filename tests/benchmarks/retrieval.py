@@ -7,10 +7,8 @@ in part beside other work: 25 s, 7.5 times as fast as the scaled time, in 231 Mi
 the vectors where whole matrices would take 48 GB, and the same recall.
 """
 
-import subprocess
-import sys
-
 from kmmft.evaluation import Table
+from tests.benchmarks.own_process import output_of
 
 DIM = 256
 MANY, FEW = 50_000, 4_000
@@ -45,10 +43,7 @@ print(peak_memory_mb() - memory)
 def run(program: str, number: int) -> tuple[float, float, float]:
     """Mean recall, seconds and MiB over what the vectors took."""
     code = SETUP.format(number=number, dim=DIM) + program + REPORT
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    recall, seconds, memory = map(float, done.stdout.split())
+    recall, seconds, memory = map(float, output_of(code).split())
     return recall, seconds, memory
 
 

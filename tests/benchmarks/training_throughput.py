@@ -13,7 +13,8 @@ after 27 to 40 s and 8 to 10 s. Other work ran beside kmmft's bfloat16 row of Vi
 (3.9 before, with Keras' AdamW). What was found:
 
 - Keras' AdamW took 17 of the 44 s to the first step of ViT-S/16, 23 of 59 s for
-  ViT-B/32; the fused one of `kmmft.training` does not. It saves 0.05 to 0.23 s a step.
+  ViT-B/32; the fused one of `kmmft.training` does not. It saves 0.05 to 0.23 s a step
+  in float32.
 - Forward and backward alone take 2.60 of 2.75 s (ViT-S/16): 0.82 s forward. Of the ops'
   time two thirds are matrix products (`MatMul`, `BatchMatMulV2` and `Einsum` of the
   attention's projections), a sixth multiplications and sums.
@@ -26,12 +27,10 @@ after 27 to 40 s and 8 to 10 s. Other work ran beside kmmft's bfloat16 row of Vi
   of its own (2.62 s), or an allocator that keeps its pages. Without oneDNN 3.85 s.
 """
 
-import os
-import pathlib
-import subprocess
 import sys
 
 from kmmft.evaluation import Table
+from tests.benchmarks.own_process import HAS_PEER, PEER, THREADS, output_of
 
 OURS = """
 import sys, time
@@ -111,36 +110,25 @@ for step in range(steps + 1):
         first = time.perf_counter() - start
 print(first, min(seconds[1:]))
 """
-ROOT = pathlib.Path(__file__).parents[2]
-PEER = os.environ.get("PEER_PYTHON", str(ROOT / ".venv-peer/bin/python"))
 MODELS = {"ViT-S-16": 16, "ViT-B-32": 16}
 STEPS = 4
 
 
 def run(python: str, program: str, *arguments) -> tuple[float, float]:
     """Seconds from the start to the end of the first step, and of a later step."""
-    threads = len(os.sched_getaffinity(0))
-    arguments = [str(argument) for argument in (*arguments, STEPS, threads)]
-    done = subprocess.run(
-        [python, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    first, step = map(float, done.stdout.split()[-2:])
+    printed = output_of(program, *arguments, STEPS, THREADS, python=python)
+    first, step = map(float, printed.split()[-2:])
     return first, step
 
 
 def measure() -> Table:
     rows = []
-    has_peer = pathlib.Path(PEER).exists()
     for name, batch_size in MODELS.items():
         for dtype in ("float32", "bfloat16"):
             first, step = run(sys.executable, OURS, name, batch_size, dtype)
             ours = [name, dtype, "kmmft", f"{first:.0f}", f"{batch_size / step:.2f}"]
             ratio = None
-            if has_peer:
+            if HAS_PEER:
                 peer_first, peer_step = run(PEER, THEIRS, name, batch_size, dtype)
                 rate = batch_size / peer_step
                 theirs = [name, dtype, "open_clip", f"{peer_first:.0f}", f"{rate:.2f}"]
