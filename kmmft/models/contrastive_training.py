@@ -12,6 +12,7 @@ from kmmft.training import DistributedTraining, gradient_caching, micro_batches
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.distributed import loggable
 from kmmft.training.global_batch import gather_embeddings, own_numbers
+from kmmft.training.step_options import wrapped_forward, wraps_forward
 
 
 class ContrastiveTraining(DistributedTraining):
@@ -133,22 +134,37 @@ class ContrastiveTraining(DistributedTraining):
         inputs, group = self._unpack(data)
         seeds = self.prepare_replica()
         if self.micro_batch_size is None:
-            seeds.set()
+            forward = wrapped_forward(
+                self, lambda batch: self._embed(batch[0], True), seeds
+            )
             with tf.GradientTape() as tape:
-                loss = self._own_loss(self._embed(inputs, True), inputs, group)
-                loss += micro_batches.additional_loss(self) / num_replicas()
+                loss, _ = forward((inputs, group, None))
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, self.trainable_variables)
         else:
+            self._check_options_can_be_cached()
             loss, gradients = self._cached_gradients(inputs, group, seeds)
         self.apply_global_gradients(gradients)
         return self._logs(loss, inputs)
 
     def test_step(self, data):
         inputs, group = self._unpack(data)
-        loss = self._own_loss(self._embed(inputs, False), inputs, group)
-        loss += micro_batches.additional_loss(self) / num_replicas()
+        loss = self.loss_of_step((inputs, group, None), self._embed(inputs, False))
         return self._logs(loss, inputs)
+
+    def loss_of_step(self, batch: tuple, outputs: Mapping) -> tf.Tensor:
+        inputs, group, _ = batch
+        loss = self._own_loss(outputs, inputs, group)
+        return loss + micro_batches.additional_loss(self) / num_replicas()
+
+    def _check_options_can_be_cached(self) -> None:
+        wrapping = [option for option in self.step_options if wraps_forward(option)]
+        if wrapping:
+            raise ValueError(
+                "Cached gradients cannot go with options that change the forward pass. "
+                f"Received: micro_batch_size={self.micro_batch_size} with {wrapping}. "
+                "Set `micro_batch_size=None`, or leave the options out."
+            )
 
     def _unpack(self, data) -> tuple:
         inputs, group, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -4,11 +4,13 @@ from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.command_line import parse_config, run_recipe
 from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
+from kmmft.training.gradient_conflicts import project_conflicts
 from kmmft.training.optimizers import SGD, AdamW, UpdateRule, adamw
 from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
 from kmmft.training.run_directory import RunDirectory
+from kmmft.training.step_options import StepOption
 from kmmft.training.strategies import make_strategy
 
 __all__ = [
@@ -19,10 +21,12 @@ __all__ = [
     "DropoutSeeds",
     "RecipeConfig",
     "RunDirectory",
+    "StepOption",
     "UpdateRule",
     "adamw",
     "make_strategy",
     "parse_config",
+    "project_conflicts",
     "rematerialise",
     "resumable_fit",
     "run_recipe",

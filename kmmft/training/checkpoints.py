@@ -80,7 +80,15 @@ class Checkpointer(keras.callbacks.Callback):
             optimizer=[variable.value for variable in optimizer.variables],
             seconds=self._seconds,
             step=self._step,
+            **self._plan_state(),
         )
+
+    def _plan_state(self) -> dict[str, list]:
+        """What a fine-tuning plan keeps outside of the model: where L2-SP pulls to."""
+        plan = getattr(self.model, "finetuning", None)
+        if plan is None:
+            return {}
+        return {"finetuning": [variable.value for variable in plan.variables]}
 
     def _state(self) -> list[keras.Variable]:
         # Metrics are reset at each epoch, and not built before the first step.

@@ -1,11 +1,15 @@
 """Training on any number of replicas as on one device, for every kmmft model."""
 
+import inspect
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.micro_batches import supervised_gradients
+from kmmft.training.step_options import StepOption, check_options
 
 
 class DistributedTraining:
@@ -32,6 +36,11 @@ class DistributedTraining:
         micro_batch_size: Examples that a replica computes at a time; `None` for all.
             The gradients of the parts are added up before the update, so that memory
             holds one part's activations. Must divide the batch of a replica.
+        step_options: `StepOption`s of the train step, such as
+            `kmmft.finetuning.FGM()`; the first is innermost. They are no part of the
+            model's config.
+        finetuning: What `kmmft.finetuning.Plan.apply` returned for this model, or
+            `None`; `fit` has it among its callbacks.
 
     Example:
         >>> class Model(kmmft.training.DistributedTraining, keras.Model):
@@ -44,13 +53,27 @@ class DistributedTraining:
     """
 
     micro_batch_size: int | None = None
+    finetuning: keras.callbacks.Callback | None = None
+    _step_options: tuple[StepOption, ...] = ()
     _is_first_of_fit = False
 
+    @property
+    def step_options(self) -> tuple[StepOption, ...]:
+        """What the train step does beyond one forward pass; the first is innermost."""
+        return self._step_options
+
+    @step_options.setter
+    def step_options(self, options: Sequence[StepOption]) -> None:
+        # Past Keras' tracking: a teacher's weights are not this model's.
+        object.__setattr__(self, "_step_options", check_options(options))
+        # A step that was traced has the options of then.
+        self.train_function = None
+
     def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(data)
         seeds = self.prepare_replica()
         loss, gradients, y_pred = supervised_gradients(
-            self, x, y, sample_weight, seeds, self.micro_batch_size
+            self, batch, seeds, self.micro_batch_size
         )
         self.apply_global_gradients(gradients)
         # Keras' losses are parts of a sum over the replicas, its log is of a mean.
@@ -61,6 +84,16 @@ class DistributedTraining:
 
     def test_step(self, data):
         return loggable(super().test_step(data))
+
+    def loss_of_step(self, batch: tuple, outputs) -> tf.Tensor:
+        """This replica's part of the global loss: the parts' sum is the loss.
+
+        Args:
+            batch: `(x, y, sample_weight)`.
+            outputs: What the model made of `x` in training.
+        """
+        x, y, sample_weight = batch
+        return self.compute_loss(x, y, outputs, sample_weight, training=True)
 
     def prepare_replica(self) -> DropoutSeeds:
         """Sets up a replica for one train step; call it before the forward pass.
@@ -90,10 +123,18 @@ class DistributedTraining:
         """
         dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
         stop_own_reduction(self.optimizer)
-        self.optimizer.apply(all_reduce_sum(dense), self.trainable_variables)
+        summed = all_reduce_sum(dense)
+        for option in self.step_options:
+            summed = option.change_gradients(self, summed)
+        self.optimizer.apply(summed, self.trainable_variables)
 
     def fit(self, *args, **kwargs):
         self._is_first_of_fit = True
+        if self.finetuning is not None:
+            call = inspect.signature(super().fit).bind(*args, **kwargs)
+            given = call.arguments.get("callbacks")
+            call.arguments["callbacks"] = _with_callback(given, self.finetuning)
+            args, kwargs = call.args, call.kwargs
         return super().fit(*args, **kwargs)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -114,6 +155,16 @@ class DistributedTraining:
         self._is_first_of_fit = False
         with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
+
+
+def _with_callback(given, callback: keras.callbacks.Callback):
+    """The callbacks given to `fit`, with another one before them if it is not there."""
+    if isinstance(given, keras.callbacks.CallbackList):
+        if callback not in given.callbacks:
+            given.append(callback)
+        return given
+    given = keras.tree.flatten(given) if given is not None else []
+    return given if callback in given else [callback, *given]
 
 
 def stop_own_reduction(optimizer: keras.optimizers.Optimizer) -> None:

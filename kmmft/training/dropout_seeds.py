@@ -33,21 +33,38 @@ class DropoutSeeds:
         self.states = [v for v in model.variables if v.name == "seed_generator_state"]
         self.step = step
 
-    def set(self, part: int | tf.Tensor = 0) -> None:
+    def set(self, part: int | tf.Tensor = 0, draw: int = 0) -> None:
         """Starts the random numbers of one micro-batch. Call it in replica context.
 
         Args:
             part: Number of the micro-batch, or of whatever else is to differ.
+            draw: Number of the draw, where a step draws a micro-batch's masks more
+                than once.
         """
         if not self.states:
             return
-        key = tf.constant([0, 0], tf.int32)
-        for number in (self.step, replica_id(), part):
-            number = tf.cast(number, tf.int32)
-            key = tf.random.experimental.stateless_fold_in(key, number)
         count = tf.random.stateless_uniform(
-            [], key, minval=None, maxval=None, dtype=tf.int32
+            [],
+            self.key(part, draw) if draw else self.key(part),
+            minval=None,
+            maxval=None,
+            dtype=tf.int32,
         )
         count = tf.cast(count, tf.int64)
         for state in self.states:
             state.assign(tf.stack([tf.cast(state.value[0], tf.int64), count]))
+
+    def key(self, *numbers: int | tf.Tensor) -> tf.Tensor:
+        """A seed for TensorFlow's stateless random functions, for step and replica.
+
+        Args:
+            *numbers: What else it is to depend on.
+
+        Returns:
+            int32 tensor `(2,)`.
+        """
+        key = tf.constant([0, 0], tf.int32)
+        for number in (self.step, replica_id(), *numbers):
+            number = tf.cast(number, tf.int32)
+            key = tf.random.experimental.stateless_fold_in(key, number)
+        return key

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kmmft.training.dropout_seeds import DropoutSeeds
+from kmmft.training.step_options import wrapped_forward
 
 
 def split(batch, size: int):
@@ -112,15 +113,13 @@ def dense_gradients(tape: tf.GradientTape, loss, variables: list) -> list[tf.Ten
 
 
 def supervised_gradients(
-    model: keras.Model, x, y, sample_weight, seeds: DropoutSeeds, size: int | None
+    model: keras.Model, batch: tuple, seeds: DropoutSeeds, size: int | None
 ) -> tuple[tf.Tensor, list[tf.Tensor], Any]:
     """Loss, gradients and outputs of a model whose loss is a mean over examples.
 
     Args:
-        model: Compiled model.
-        x: Its inputs.
-        y: Targets.
-        sample_weight: Weights of the examples, or `None`.
+        model: Compiled model with `step_options`.
+        batch: Inputs, targets and weights of the examples, or `None` for these.
         seeds: The step's dropout.
         size: Examples of a part, or `None` for all at once.
 
@@ -130,22 +129,22 @@ def supervised_gradients(
     """
     variables = model.trainable_variables
 
-    def compute(x, y, sample_weight, share=1):
+    def compute(batch, index=0, share=1):
+        forward = wrapped_forward(
+            model, lambda batch: model(batch[0], training=True), seeds, index
+        )
         with tf.GradientTape() as tape:
-            y_pred = model(x, training=True)
-            loss = model.compute_loss(x, y, y_pred, sample_weight, training=True)
+            loss, y_pred = forward(batch)
             loss = loss / tf.cast(share, loss.dtype)
             scaled = model.optimizer.scale_loss(loss)
         return loss, dense_gradients(tape, scaled, variables), y_pred
 
     if size is None:
-        seeds.set()
-        return compute(x, y, sample_weight)
-    parts, number = split((x, y, sample_weight), size)
+        return compute(batch)
+    parts, number = split(batch, size)
 
     def compute_part(index):
-        seeds.set(index)
-        loss, gradients, y_pred = compute(*part_of(parts, index), share=number)
+        loss, gradients, y_pred = compute(part_of(parts, index), index, share=number)
         return [loss, *gradients], y_pred
 
     like = [tf.zeros(()), *(variable.value for variable in variables)]
