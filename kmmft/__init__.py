@@ -14,6 +14,7 @@ _ROOMS = (
     "metrics",
     "encoders",
     "training",
+    "finetuning",
     "models",
     "evaluation",
     "export",

@@ -11,11 +11,11 @@ FLOORS = {
     "losses": 1,
     "metrics": 1,
     "encoders": 2,
-    "finetuning": 3,
     "training": 3,
-    "models": 4,
-    "evaluation": 5,
-    "export": 5,
+    "finetuning": 4,
+    "models": 5,
+    "evaluation": 6,
+    "export": 6,
 }
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -147,6 +147,7 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
                     "regression": keras.metrics.MeanAbsoluteError("mae"),
                 }[self.task]
             ]
+        self.forget_graphs()
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def default_loss(
@@ -217,16 +218,22 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
                 "All modalities must have the same number of examples, at least one. "
                 f"Received: {lengths}."
             )
-        if not hasattr(self, "_serve"):
-            self._serve = tf.function(self.serve, reduce_retracing=True)
+        # Not an attribute that Keras would track.
+        serve = vars(self).setdefault(
+            "_serve", tf.function(self.serve, reduce_retracing=True)
+        )
         dataset = tf.data.Dataset.from_tensor_slices(
             {key: tf.convert_to_tensor(values) for key, values in raw.items()}
         )
-        parts = [self._serve(**batch) for batch in dataset.batch(batch_size)]
+        parts = [serve(**batch) for batch in dataset.batch(batch_size)]
         return {
             key: np.concatenate([part[key].numpy() for part in parts])
             for key in parts[0]
         }
+
+    def forget_graphs(self) -> None:
+        """To be called when layers have changed, such as by LoRA: `compile` does."""
+        vars(self).pop("_serve", None)
 
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object

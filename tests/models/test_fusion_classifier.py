@@ -286,3 +286,16 @@ def test_presence_is_refused_where_it_would_be_ignored(model):
     raw = {"image": [png(1)], "question": ["red?"], "image_present": [False]}
     with pytest.raises(ValueError, match="image_present"):
         model.classify(raw)
+
+
+def test_raw_answers_follow_a_plan_that_is_applied_later():
+    model = make_model()
+    raw = {"image": [png(10)], "question": ["red?"]}
+    before = model.classify(raw)["probabilities"]
+    kmmft.finetuning.presets.lora(rank=2).apply(model)
+    for weight in model.trainable_weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    expected = model.serve(**{k: tf.constant(v) for k, v in raw.items()})
+    after = model.classify(raw)["probabilities"]
+    np.testing.assert_allclose(after, expected["probabilities"], atol=1e-6)
+    assert np.abs(after - before).max() > 1e-3

@@ -1,0 +1,95 @@
+"""Fine-tuning as one plan: rules for groups of a model's weights."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import keras
+
+from kmmft.finetuning.applied_plan import AppliedPlan
+from kmmft.finetuning.dropout_rates import set_dropout_rates
+from kmmft.finetuning.penalties import set_penalties
+from kmmft.finetuning.planned_weights import plan_weights
+from kmmft.finetuning.rule import Rule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plan:
+    """Says for each weight of a model whether, when, how fast and how far it trains.
+
+    The first rule that matches a weight's path counts. A plan alone decides what
+    trains: what was frozen before trains if its rule says so.
+
+    Attributes:
+        rules: The rules, the special ones first.
+
+    Raises:
+        ValueError: If there are no rules.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((2,)),
+        ...     keras.layers.Dense(3, name="backbone"),
+        ...     keras.layers.Dense(1, name="head"),
+        ... ])
+        >>> plan = kmmft.finetuning.Plan([
+        ...     kmmft.finetuning.Rule("backbone/*", train_from_epoch=1, l2_sp=0.1),
+        ...     kmmft.finetuning.Rule("*"),
+        ... ])
+        >>> finetuning = plan.apply(model)
+        >>> model.compile(kmmft.training.AdamW(0.1), "mse")
+        >>> x, y = np.ones((4, 2)), np.ones((4, 1))
+        >>> history = model.fit(x, y, epochs=2, callbacks=[finetuning], verbose=0)
+
+    References:
+        - [Howard & Ruder, 2018](https://arxiv.org/abs/1801.06146), section 3.2
+          (discriminative rates, gradual unfreezing).
+        - [Li et al., 2018](https://arxiv.org/abs/1802.01483), eq. 3 (L2-SP).
+    """
+
+    rules: Sequence[Rule]
+
+    def __post_init__(self):
+        object.__setattr__(self, "rules", tuple(self.rules))
+        if not self.rules:
+            raise ValueError("A plan needs rules. Received: none. Add Rule('*').")
+
+    def apply(self, model: keras.Model) -> AppliedPlan:
+        """Sets a model up for training by the plan. Compile the model afterwards.
+
+        Call it when the pretrained weights are loaded: these are where `l2_sp` pulls
+        to. Adapters are inserted here.
+
+        Args:
+            model: Built model, changed in place.
+
+        Returns:
+            A callback for `fit`, which lets weights begin at their time. Models with
+            `DistributedTraining`, as all of kmmft's, find it by themselves.
+
+        Raises:
+            ValueError: If the model has a plan or no weights, a weight has no rule, a
+                rule no weight, or nothing trains from the beginning.
+        """
+        if getattr(model, "finetuning", None) is not None:
+            raise ValueError(
+                "A model can have one plan. Received: a model that has one already. "
+                "Build it anew, or put the rules into one plan."
+            )
+        weights = plan_weights(model, self.rules)
+        set_dropout_rates(model, self.rules)
+        anchors = set_penalties(weights)
+        applied = AppliedPlan(model, weights, anchors)
+        # Graphs that were traced before know nothing of all this.
+        model.train_function = model.test_function = model.predict_function = None
+        if hasattr(model, "forget_graphs"):
+            model.forget_graphs()
+        model.finetuning = applied
+        logger.info("Fine-tuning %s:\n%s", model.name, applied.summary())
+        return applied
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n    {rule!r}," for rule in self.rules)
+        return f"Plan([{lines}\n])"
