@@ -15,6 +15,7 @@ _HOMES = {
     "build_image_folder": "image_folder",
     "build_manifest": "manifest",
     "build_open_clip_art": "open_clip_art",
+    "build_open_clip_art_classes": "open_clip_art_classes",
     "read_video": "video_frames",
 }
 
@@ -25,6 +26,7 @@ __all__ = [
     "build_image_folder",
     "build_manifest",
     "build_open_clip_art",
+    "build_open_clip_art_classes",
     "read_video",
 ]
 

@@ -10,6 +10,13 @@ from kmmft.evaluation.classification import (
 from kmmft.evaluation.classifier_report import report_classifier
 from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.environment import environment, peak_memory_mb
+from kmmft.evaluation.feature_probe import feature_probe
+from kmmft.evaluation.method_comparison import (
+    method_charts,
+    method_metrics,
+    method_table,
+)
+from kmmft.evaluation.pareto_chart import pareto_front, pareto_section
 from kmmft.evaluation.predictions import (
     Predictions,
     predict_records,
@@ -18,6 +25,13 @@ from kmmft.evaluation.predictions import (
 from kmmft.evaluation.projector import write_projector
 from kmmft.evaluation.question_answer_floors import question_answer_floors
 from kmmft.evaluation.record_vectors import RecordVectors, encode_records
+from kmmft.evaluation.repeated_runs import (
+    best_setting,
+    mean_and_deviation,
+    repeated_runs,
+    search_and_repeat,
+    with_spread,
+)
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
 from kmmft.evaluation.retrieval_evaluator import RetrievalEvaluator
@@ -34,6 +48,7 @@ from kmmft.evaluation.search_index import Hit, SearchIndex
 from kmmft.evaluation.search_page import SearchResult, write_search_page
 from kmmft.evaluation.show_run import show_run
 from kmmft.evaluation.terminal import print_line, print_table
+from kmmft.evaluation.training_cost import TrainingCost
 from kmmft.evaluation.zero_shot import (
     TEMPLATES,
     zero_shot_metrics,
@@ -55,28 +70,40 @@ __all__ = [
     "SearchIndex",
     "SearchResult",
     "Table",
+    "TrainingCost",
     "ZeroShotEvaluator",
     "animated_clip",
+    "best_setting",
     "classification_metrics",
     "confusion_matrix",
     "encode_records",
     "environment",
+    "feature_probe",
     "majority_floor",
+    "mean_and_deviation",
+    "method_charts",
+    "method_metrics",
+    "method_table",
+    "pareto_front",
+    "pareto_section",
     "peak_memory_mb",
     "predict_records",
     "print_line",
     "print_table",
     "question_answer_floors",
     "question_only_floor",
+    "repeated_runs",
     "report_classifier",
     "report_retrieval",
     "retrieval_table",
     "ridge_baseline",
     "ridge_maps",
+    "search_and_repeat",
     "show_examples",
     "show_run",
     "start_from_ridge",
     "wilson_interval",
+    "with_spread",
     "write_projector",
     "write_report",
     "write_search_page",

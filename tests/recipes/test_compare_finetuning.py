@@ -1,0 +1,104 @@
+import dataclasses
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+import kmmft
+from recipes import compare_finetuning as recipe
+
+SMOKE = recipe.PRESETS["smoke"]
+
+
+@pytest.fixture
+def tiny_encoder(monkeypatch):
+    """Stands in for the pretrained encoder, as the same one in each run."""
+
+    def image_encoder(handle, image_size, **kwargs):
+        shape = (image_size, image_size, 3)
+        backbone = keras_hub.models.ViTBackbone(shape, image_size // 4, 1, 2, 16, 16)
+        random = np.random.default_rng(0)
+        for weight in backbone.weights:
+            weight.assign(0.3 * random.normal(size=weight.shape))
+        return kmmft.encoders.ImageEncoder(backbone, **kwargs)
+
+    monkeypatch.setattr(kmmft.encoders.ImageEncoder, "from_preset", image_encoder)
+
+
+def test_smoke_preset_goes_on_and_reports(tiny_encoder, tmp_path, monkeypatch):
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
+    run_method, calls = recipe.run_method, []
+
+    def killed(*args, **point):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(point)
+        return run_method(*args, **point)
+
+    monkeypatch.setattr(recipe, "run_method", killed)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.main(config)
+    monkeypatch.setattr(recipe, "run_method", run_method)
+    metrics = recipe.main(config)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    # Three methods, two rates with the first seed, and one more seed.
+    assert len(list((tmp_path / "runs").iterdir())) == 9
+    page = (tmp_path / "report.html").read_text()
+    assert "4 labels a class" in page and "l2 sp" in page
+    head = (16 + 1) * 6
+    assert metrics["linear_probe/4_labels/trained_weights"] == head
+    assert metrics["full/4_labels/trained_weights"] > 10 * head
+    # A frozen encoder forgets nothing.
+    assert metrics["linear_probe/4_labels/other_accuracy"] == metrics["other_before"]
+
+
+@pytest.mark.parametrize("method", [m for m in recipe.METHODS if m != "adapters"])
+def test_every_method_runs_and_starts_alike(tiny_encoder, method):
+    """Without steps to speak of, all methods answer as the same fresh model."""
+    config = dataclasses.replace(SMOKE, steps=2, batch_size=4, strength=0.0)
+    random = np.random.default_rng(0)
+    images = random.uniform(0, 255, (12, 32, 32, 3)).astype("float32")
+    examples = kmmft.data.Examples({"image": images}, np.arange(12) % 3)
+    task = recipe.Task(
+        ["a", "b", "c"], False, examples, examples, examples, examples, 0.5
+    )
+    if method == "l2_sp_fisher":
+        config = dataclasses.replace(config, strength=1e-6)
+    numbers = recipe.run_method(
+        config, task, method=method, labels=4, learning_rate=1e-12, seed=0
+    )
+    keras.utils.set_random_seed(0)
+    fresh = recipe.build_model(config, task.class_names, False)
+    assert numbers["test_accuracy"] == recipe.accuracy(fresh, examples)
+    assert numbers["other_accuracy"] == recipe.probe(fresh, examples)
+    assert numbers["trained_weights"] >= (16 + 1) * 3
+
+
+def test_mixture_of_weights_is_the_best_on_validation():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[2.0]])])
+    start = [np.array([[0.0]])]
+
+    def score():
+        return -abs(float(model.get_weights()[0][0, 0]) - 0.7)
+
+    recipe.mix_with_probe(model, start, score)
+    # Shares of 0.2 are tried: 0.8 is nearest to 0.7.
+    assert model.get_weights()[0][0, 0] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"methods": "full,fll"}, "fll"),
+        ({"labels": "5,many"}, "labels"),
+        ({"learning_rates": "-1"}, "learning_rates"),
+        ({"steps": 7, "epochs": 2}, "multiple"),
+        ({"seeds": 0}, "seeds"),
+    ],
+)
+def test_bad_settings_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMOKE, **changes)
