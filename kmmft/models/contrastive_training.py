@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from kmmft.losses import ContrastiveLoss, Embeddings, InfoNCE
 from kmmft.models.contrastive_batch import check_batch
-from kmmft.training import DistributedTraining, gradient_caching, micro_batches
+from kmmft.training import (
+    DistributedTraining,
+    DropoutSeeds,
+    gradient_caching,
+    micro_batches,
+)
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.distributed import loggable
 from kmmft.training.global_batch import gather_embeddings, own_numbers
@@ -133,19 +138,24 @@ class ContrastiveTraining(DistributedTraining):
     def train_step(self, data):
         inputs, group = self._unpack(data)
         seeds = self.prepare_replica()
-        if self.micro_batch_size is None:
-            forward = wrapped_forward(
-                self, lambda batch: self._embed(batch[0], True), seeds
-            )
-            with tf.GradientTape() as tape:
-                loss, _ = forward((inputs, group, None))
-                scaled = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled, self.trainable_variables)
-        else:
-            self._check_options_can_be_cached()
-            loss, gradients = self._cached_gradients(inputs, group, seeds)
+        loss, gradients = self.step_gradients(inputs, group, seeds)
         self.apply_global_gradients(gradients)
         return self._logs(loss, inputs)
+
+    def step_gradients(
+        self, inputs: Mapping, group: tf.Tensor | None, seeds: DropoutSeeds
+    ) -> tuple[tf.Tensor, list]:
+        """This replica's part of the loss, and the gradients of its scaled value."""
+        if self.micro_batch_size is not None:
+            self._check_options_can_be_cached()
+            return self._cached_gradients(inputs, group, seeds)
+        forward = wrapped_forward(
+            self, lambda batch: self._embed(batch[0], True), seeds
+        )
+        with tf.GradientTape() as tape:
+            loss, _ = forward((inputs, group, None))
+            scaled = self.optimizer.scale_loss(loss)
+        return loss, tape.gradient(scaled, self.trainable_variables)
 
     def test_step(self, data):
         inputs, group = self._unpack(data)

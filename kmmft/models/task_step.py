@@ -10,7 +10,6 @@ from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.training import DropoutSeeds
 from kmmft.training.collectives import num_replicas
 from kmmft.training.micro_batches import dense_gradients, supervised_gradients
-from kmmft.training.step_options import wrapped_forward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +19,12 @@ class TaskStep:
     Attributes:
         loss: This replica's part of the task's loss, penalties of weights included.
         gradients: Of the loss, times the optimizer's scale, one for each of the task's
-            `trainable_variables`.
+            `trainable_variables`; `None` where it does not depend on one.
         log: Updates the task's metrics and returns their values by name.
     """
 
     loss: tf.Tensor
-    gradients: list[tf.Tensor]
+    gradients: list[tf.Tensor | None]
     log: Callable[[], dict[str, tf.Tensor]]
 
 
@@ -41,7 +40,9 @@ def task_step(task: keras.Model, data, seeds: DropoutSeeds) -> TaskStep:
         seeds: Random numbers of its dropout.
     """
     if isinstance(task, ContrastiveTraining):
-        return _contrastive_step(task, data, seeds)
+        inputs, group = task._unpack(data)
+        loss, gradients = task.step_gradients(inputs, group, seeds)
+        return TaskStep(loss, gradients, lambda: task._logs(loss, inputs))
     x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(data)
     loss, gradients, y_pred = supervised_gradients(
         task, batch, seeds, task.micro_batch_size
@@ -53,22 +54,6 @@ def task_step(task: keras.Model, data, seeds: DropoutSeeds) -> TaskStep:
         return task.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     return TaskStep(loss, gradients, log)
-
-
-def _contrastive_step(task, data, seeds: DropoutSeeds) -> TaskStep:
-    inputs, group = task._unpack(data)
-    if task.micro_batch_size is None:
-        forward = wrapped_forward(
-            task, lambda batch: task._embed(batch[0], True), seeds
-        )
-        with tf.GradientTape() as tape:
-            loss, _ = forward((inputs, group, None))
-            scaled = task.optimizer.scale_loss(loss)
-        gradients = dense_gradients(tape, scaled, task.trainable_variables)
-    else:
-        task._check_options_can_be_cached()
-        loss, gradients = task._cached_gradients(inputs, group, seeds)
-    return TaskStep(loss, gradients, lambda: task._logs(loss, inputs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +93,8 @@ def gradients_without_penalties(
     """A task's gradients by weight: a penalty counts once, and not once a task."""
     own = {}
     for weight, gradient in zip(task.trainable_variables, step.gradients, strict=True):
+        if gradient is None:
+            continue
         gradient = tf.convert_to_tensor(gradient)
         if id(weight) in penalties.gradients:
             gradient -= penalties.gradients[id(weight)]
