@@ -236,8 +236,10 @@ def _load(model: keras.Model, file: pathlib.Path) -> None:
         with warnings.catch_warnings():
             # The optimizer's state may be missing, or that of other weights.
             warnings.filterwarnings("ignore", message="Skipping variable loading")
+            # Layers would keep the weights of the file before.
+            warnings.filterwarnings("error", message="Skipping nested container")
             model.load_weights(file)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         raise _does_not_fit(file, str(error).partition("\n")[0]) from error
 
 

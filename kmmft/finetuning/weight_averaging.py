@@ -79,6 +79,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
                 "trainable ones. Build it, and let some weights train."
             )
         self.set_model(model)
+        self._averaged_model = model
         self.start_epoch = start_epoch
         self.every_steps = every_steps
         self.apply_at_end = apply_at_end
@@ -134,25 +135,20 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
                 "Set apply_at_end=False and call apply() after the last one, or use a "
                 "new StochasticWeightAveraging."
             )
-        self._check_model()
+        if self.model is not self._averaged_model:
+            raise ValueError(
+                "An averaging is for the model that it was made with. Received: "
+                f"another, {self.model.name!r}. Make one for it."
+            )
         epochs = (self.params or {}).get("epochs")
         if self.apply_at_end and epochs is not None and epochs <= self.start_epoch:
             raise ValueError(
                 "`start_epoch` must be an epoch of the training. Received: "
                 f"start_epoch={self.start_epoch} and epochs={epochs} (the first is "
-                "0). Set it lower."
+                "0). Set it lower, or apply_at_end=False where `fit` is called several "
+                "times."
             )
         self._done = int(self._steps.numpy())
-
-    def _check_model(self) -> None:
-        kept = getattr(self.model, "finetuning", None)
-        mine = {id(variable) for variable in getattr(kept, "variables", ())}
-        if id(self._count) not in mine:
-            raise ValueError(
-                "The averaging must be of this model and come after its plan. "
-                "Received: a model that does not know of it. Make it anew, after "
-                "Plan.apply."
-            )
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self._counts = epoch >= self.start_epoch
