@@ -13,13 +13,8 @@ how much the image encoder has forgotten about other pictures.
 Each finished run is a file in `runs/` of the output directory: the same command goes on
 after a kill.
 
-Open Clip Art, 20 labels a class, 3 seeds, 240 test pictures (chance: 12.5 %): full
-45.0 +- 5.1 %, linear probe 43.9 +- 3.8 %, layer-wise decay 45.7 +- 5.9 %, LoRA
-45.3 +- 1.9 %, L2-SP 41.4 +- 2.8 %, L2 40.7 +- 2.4 %, LP-FT 40.6 +- 1.2 %. No two of
-these methods can be told apart. L2-SP shows no gain: it looks as if less was forgotten
-(other pictures 68.6 %, full 61.1 %), but only because the search took a lower rate for
-it, on a tie. At one rate and seed they are alike: 67.4 % and 68.1 % at 1e-4, 58.7 % and
-59.4 % at 5e-4. One strength was tried. Rates from 2e-3 on ruined L2, L2-SP and full.
+On Open Clip Art only BitFit could be told apart from the other methods, and L2-SP
+showed no gain: see the README's table.
 """
 
 import dataclasses
