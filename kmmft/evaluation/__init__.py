@@ -13,10 +13,8 @@ from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.feature_probe import feature_probe
 from kmmft.evaluation.interpolation_chart import interpolation_section
 from kmmft.evaluation.method_comparison import (
-    compare_methods,
     method_charts,
     method_metrics,
-    method_prefix,
     method_table,
 )
 from kmmft.evaluation.pareto_chart import pareto_front, pareto_section
@@ -33,6 +31,7 @@ from kmmft.evaluation.repeated_runs import (
     mean_and_deviation,
     repeated_runs,
     search_and_repeat,
+    with_spread,
 )
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
@@ -77,7 +76,6 @@ __all__ = [
     "animated_clip",
     "best_setting",
     "classification_metrics",
-    "compare_methods",
     "confusion_matrix",
     "encode_records",
     "environment",
@@ -87,7 +85,6 @@ __all__ = [
     "mean_and_deviation",
     "method_charts",
     "method_metrics",
-    "method_prefix",
     "method_table",
     "pareto_front",
     "pareto_section",
@@ -108,6 +105,7 @@ __all__ = [
     "show_run",
     "start_from_ridge",
     "wilson_interval",
+    "with_spread",
     "write_projector",
     "write_report",
     "write_search_page",
