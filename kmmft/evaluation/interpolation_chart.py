@@ -1,13 +1,17 @@
 """What a model gains and keeps between two sets of weights, for the report."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 
-from kmmft.evaluation import report_figures
-
-# What the report's page replaces by its own colours.
-_MUTED, _LINE, _TRAIN, _ACCENT, _INK, _SURFACE = report_figures._COLOURS
+from kmmft.evaluation.report_figures import (
+    ACCENT,
+    INK,
+    LINE,
+    MUTED,
+    SURFACE,
+    TRAIN,
+    svg_figure,
+)
 
 
 def interpolation_section(
@@ -68,29 +72,18 @@ def _words(name: str) -> str:
 
 
 def _draw(rows: Sequence[Mapping], target: str, kept: str) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": target, "font.size": 10.5}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(8.0, 4.2), layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
+    def draw(axes):
         _draw_points(axes, rows, target, kept)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel(_words(target), color=_MUTED)
-        axes.set_ylabel(_words(kept), color=_MUTED)
+        axes.set_xlabel(_words(target), color=MUTED)
+        axes.set_ylabel(_words(kept), color=MUTED)
         axes.margins(x=0.14, y=0.12)
-        axes.grid(color=_LINE, linewidth=0.8)
-        axes.tick_params(length=0, colors=_MUTED, pad=6)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_LINE)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    return report_figures._themed(drawn.getvalue())
+        axes.grid(color=LINE, linewidth=0.8)
+
+    return svg_figure(draw, size=(8.0, 4.2), salt=target)
 
 
 def _draw_points(axes, rows: Sequence[Mapping], target: str, kept: str) -> None:
@@ -98,7 +91,7 @@ def _draw_points(axes, rows: Sequence[Mapping], target: str, kept: str) -> None:
         [row[target] for row in rows],
         [row[kept] for row in rows],
         "o-",
-        color=_TRAIN,
+        color=TRAIN,
         linewidth=1.6,
         markersize=5,
     )
@@ -106,14 +99,14 @@ def _draw_points(axes, rows: Sequence[Mapping], target: str, kept: str) -> None:
         chosen = bool(row.get("chosen"))
         if not chosen and row is not rows[0] and row is not rows[-1]:
             continue
-        color = _ACCENT if chosen else _TRAIN
+        color = ACCENT if chosen else TRAIN
         point = (row[target], row[kept])
-        axes.plot(*point, "o", markersize=8, color=color, markeredgecolor=_SURFACE)
+        axes.plot(*point, "o", markersize=8, color=color, markeredgecolor=SURFACE)
         axes.annotate(
             f"alpha {row['alpha']:g}",
             point,
             xytext=(9, 9),
             textcoords="offset points",
-            color=_INK,
+            color=INK,
             fontweight="bold" if chosen else "normal",
         )

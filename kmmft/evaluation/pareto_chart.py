@@ -1,13 +1,17 @@
 """What a method costs against what it is worth, as a chart for the report."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 
-from kmmft.evaluation import report_figures
-
-# What the report's page replaces by its own colours.
-_MUTED, _LINE, _TRAIN, _ACCENT, _INK, _SURFACE = report_figures._COLOURS
+from kmmft.evaluation.report_figures import (
+    ACCENT,
+    INK,
+    LINE,
+    MUTED,
+    SURFACE,
+    TRAIN,
+    svg_figure,
+)
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
@@ -78,31 +82,20 @@ def pareto_section(
 
 
 def _draw(points: Mapping, front: list[bool], cost_label: str, score_label: str) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": cost_label, "font.size": 10.5}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(8.0, 4.2), layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
+    def draw(axes):
         costs = [cost for cost, _, _ in points.values()]
         if min(costs) > 0 and max(costs) > 30 * min(costs):
             axes.set_xscale("log")
         _draw_points(axes, points, front)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_xlabel(cost_label, color=_MUTED)
-        axes.set_ylabel(score_label, color=_MUTED)
+        axes.set_xlabel(cost_label, color=MUTED)
+        axes.set_ylabel(score_label, color=MUTED)
         axes.margins(x=0.14, y=0.12)
-        axes.grid(axis="y", color=_LINE, linewidth=0.8)
-        axes.tick_params(which="both", length=0, colors=_MUTED, pad=6)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_LINE)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    return report_figures._themed(drawn.getvalue())
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+
+    return svg_figure(draw, size=(8.0, 4.2), salt=cost_label)
 
 
 def _draw_points(axes, points: Mapping, front: list[bool]) -> None:
@@ -112,17 +105,17 @@ def _draw_points(axes, points: Mapping, front: list[bool]) -> None:
     axes.plot(
         [cost for cost, _, _ in on_front],
         [score for _, score, _ in on_front],
-        color=_ACCENT,
+        color=ACCENT,
         linewidth=1.6,
     )
     # Names of neighbours go to different sides, so that they do not cover each other.
     order = sorted(points, key=lambda name: points[name][:2])
     for name, best in zip(points, front, strict=True):
         cost, score, spread = points[name]
-        color = _ACCENT if best else _TRAIN
+        color = ACCENT if best else TRAIN
         if spread == spread:
             axes.errorbar(cost, score, spread, color=color, linewidth=1.2)
-        axes.plot(cost, score, "o", markersize=7, color=color, markeredgecolor=_SURFACE)
+        axes.plot(cost, score, "o", markersize=7, color=color, markeredgecolor=SURFACE)
         left = order.index(name) % 2 == 1
         axes.annotate(
             name,
@@ -131,6 +124,6 @@ def _draw_points(axes, points: Mapping, front: list[bool]) -> None:
             textcoords="offset points",
             ha="right" if left else "left",
             va="center",
-            color=_INK,
+            color=INK,
             fontweight="bold" if best else "normal",
         )

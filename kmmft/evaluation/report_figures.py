@@ -7,7 +7,7 @@ stay as they are.
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ _COLOURS = {
     "#010105": "var(--ink)",
     "#010106": "var(--surface)",
 }
-_MUTED, _LINE, _TRAIN, _ACCENT, _INK, _SURFACE = _COLOURS
+MUTED, LINE, TRAIN, ACCENT, INK, SURFACE = _COLOURS
 BLUE, RED = (47, 111, 208), (208, 69, 47)
 
 
@@ -110,31 +110,48 @@ def learning_curve(
     Returns:
         An `<svg>` element that takes its colours from the page.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    # `hashsalt` keeps the ids of two drawings in one page apart, and repeatable.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10.5}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.0, 2.5), layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
-        _draw_line(axes, train, color=_TRAIN, linewidth=1.6, linestyle=(0, (4, 2)))
-        _draw_line(axes, validation, color=_ACCENT, linewidth=2.2)
+    def draw(axes):
+        _draw_line(axes, train, color=TRAIN, linewidth=1.6, linestyle=(0, (4, 2)))
+        _draw_line(axes, validation, color=ACCENT, linewidth=2.2)
         shown = train if validation is None else validation
         _mark_best(axes, name, np.asarray(shown, float))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         if report_text.is_share(name):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel("epoch", color=_MUTED)
+        axes.set_xlabel("epoch", color=MUTED)
         axes.margins(x=0.04, y=0.12)
-        axes.grid(axis="y", color=_LINE, linewidth=0.8)
-        axes.tick_params(length=0, colors=_MUTED, pad=6)
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+
+    return svg_figure(draw, size=(4.0, 2.5), salt=name)
+
+
+def svg_figure(draw: Callable, size: tuple[float, float], salt: str) -> str:
+    """A drawing in the page's style.
+
+    Args:
+        draw: Draws on Matplotlib axes, in this file's colours.
+        size: Width and height in inches.
+        salt: Keeps the ids of two drawings in one page apart, and repeatable.
+
+    Returns:
+        An `<svg>` element that takes its colours from the page.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10.5}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot(facecolor="none")
+        draw(axes)
+        axes.tick_params(which="both", length=0, colors=MUTED, pad=6)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_LINE)
+        axes.spines["bottom"].set_color(LINE)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     return _themed(drawn.getvalue())
@@ -159,8 +176,8 @@ def _mark_best(axes, name: str, values: np.ndarray) -> None:
         values[best],
         "o",
         markersize=7,
-        color=_ACCENT,
-        markeredgecolor=_SURFACE,
+        color=ACCENT,
+        markeredgecolor=SURFACE,
         markeredgewidth=1.5,
         zorder=5,
     )
@@ -172,7 +189,7 @@ def _mark_best(axes, name: str, values: np.ndarray) -> None:
         textcoords="offset points",
         ha="right" if right else "left",
         va="center",
-        color=_INK,
+        color=INK,
         fontweight="bold",
         zorder=6,
     )
