@@ -122,7 +122,7 @@ def build_dataset(
         dataset = dataset.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         )
-    return dataset.prefetch(prefetch).with_options(_options())
+    return dataset.prefetch(prefetch).with_options(training_options())
 
 
 def steps_per_epoch(
@@ -198,7 +198,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _options() -> tf.data.Options:
+def training_options() -> tf.data.Options:
+    """How `tf.data` runs a stream that a training reads."""
     options = tf.data.Options()
     options.deterministic = True
     # Stopping an iterator can wait seconds for the autotuner.

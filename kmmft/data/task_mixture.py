@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from kmmft.data.dataset import training_options
+
 SAMPLING = ("size", "temperature", "round_robin")
 
 Source = tf.data.Dataset | Callable[..., tf.data.Dataset]
@@ -93,7 +95,7 @@ def mix_tasks(
             )
         else:
             parts[task] = source(batch_size=count, start_step=start_step)
-    return tf.data.Dataset.zip(parts).prefetch(2).with_options(_options())
+    return tf.data.Dataset.zip(parts).prefetch(2).with_options(training_options())
 
 
 def task_batch_sizes(
@@ -244,14 +246,3 @@ def _check(sources: Mapping[str, Source], start_step: int, seed: int) -> None:
             "`start_step` must not be negative, and `seed` must be an int. "
             f"Received: start_step={start_step}, seed={seed!r}."
         )
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    options.deterministic = True
-    # As for `build_dataset`: no waits for the autotuner, and workers share a batch.
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return options

@@ -31,7 +31,6 @@ from kmmft.evaluation.repeated_runs import (
     mean_and_deviation,
     repeated_runs,
     search_and_repeat,
-    with_spread,
 )
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Example, Table
@@ -105,7 +104,6 @@ __all__ = [
     "show_run",
     "start_from_ridge",
     "wilson_interval",
-    "with_spread",
     "write_projector",
     "write_report",
     "write_search_page",

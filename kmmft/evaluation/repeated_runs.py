@@ -156,28 +156,6 @@ def best_setting(
     return max(scores, key=lambda value: statistics.fmean(scores[value]))
 
 
-def with_spread(values: Sequence[float], percent: bool = False) -> str:
-    """Mean and deviation as text, for a cell of a table.
-
-    Args:
-        values: One number a run.
-        percent: Whether to show shares in percent.
-
-    Returns:
-        Such as `"0.512 ± 0.013"`, or `"51.2 ± 1.3 %"`; one value has no deviation.
-
-    Example:
-        >>> kmmft.evaluation.with_spread([0.5, 0.52, 0.54], percent=True)
-        '52.0 ± 2.0 %'
-    """
-    mean, spread = mean_and_deviation(values)
-    scale, digits = (100.0, ".1f") if percent else (1.0, ".3g")
-    text = f"{scale * mean:{digits}}"
-    if spread == spread:
-        text = f"{text} ± {scale * spread:{digits}}"
-    return f"{text} %" if percent else text
-
-
 def _file_name(point: Mapping[str, Setting]) -> str:
     return "-".join(f"{name}={value}" for name, value in point.items()).replace(
         os.sep, "_"

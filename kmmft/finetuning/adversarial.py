@@ -11,6 +11,7 @@ from kmmft.finetuning.perturbation import (
     Climb,
     PerturbedForward,
     check_numbers,
+    perturbed_by,
 )
 from kmmft.training.step_options import Forward, StepOption
 
@@ -67,7 +68,7 @@ class FGM(StepOption):
         check_numbers(self, weight=self.weight)
 
     def wrap(self, model: keras.Model, forward: Forward) -> Callable:
-        perturbed = _perturbed(self, model, forward)
+        perturbed = perturbed_by(self, model, forward)
 
         def run(batch, part=0):
             clean = perturbed.climb(batch, part)
@@ -125,7 +126,7 @@ class PGD(StepOption):
         check_numbers(self, clean_weight=self.clean_weight, step_size=self.step_size)
 
     def wrap(self, model: keras.Model, forward: Forward) -> Callable:
-        perturbed = _perturbed(self, model, forward)
+        perturbed = perturbed_by(self, model, forward)
 
         def run(batch, part=0):
             start = _random_start(forward) if self.random_start else None
@@ -183,7 +184,7 @@ class FreeLB(StepOption):
         check_numbers(self, step_size=self.step_size)
 
     def wrap(self, model: keras.Model, forward: Forward) -> Callable:
-        perturbed = _perturbed(self, model, forward)
+        perturbed = perturbed_by(self, model, forward)
 
         def run(batch, part=0):
             start = _random_start(forward) if self.random_start else None
@@ -196,12 +197,6 @@ class FreeLB(StepOption):
             return tf.add_n(losses) / self.steps, climbs[0].outputs
 
         return run
-
-
-def _perturbed(option, model, forward) -> PerturbedForward:
-    return PerturbedForward(
-        model, forward, option.layers, option.epsilon, option.norm, option.per_token
-    )
 
 
 def _random_start(forward: Forward) -> Callable:

@@ -1,12 +1,11 @@
 """Sets the rates of a model's dropout layers by a plan's rules."""
 
-import fnmatch
 from collections.abc import Sequence
 
 import keras
 
 from kmmft.finetuning.named_parts import named_layers
-from kmmft.finetuning.rule import Rule
+from kmmft.finetuning.rule import Rule, first_match
 
 
 def set_dropout_rates(model: keras.Model, rules: Sequence[Rule]) -> None:
@@ -24,8 +23,7 @@ def set_dropout_rates(model: keras.Model, rules: Sequence[Rule]) -> None:
     for path, layer in layers.items():
         if not isinstance(layer, keras.layers.Dropout):
             continue
-        matching = (rule for rule in rules if fnmatch.fnmatchcase(path, rule.pattern))
-        rule = next(matching, None)
+        rule = first_match(rules, path)
         if rule is not None and rule.dropout_rate is not None:
             _set_rate(layer, rule.dropout_rate)
             set_by.add(id(rule))

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.finetuning.label_likelihood import LabelLikelihood
-from kmmft.finetuning.named_parts import named_layers, named_variables
+from kmmft.finetuning.named_parts import named_variables
+from kmmft.finetuning.planned_weights import trainable_weights
 from kmmft.training.micro_batches import part_of, run_parts, split
 
 
@@ -86,7 +87,8 @@ def estimate_fisher(
             "Labels cannot be drawn from a likelihood that is a function. Received: "
             "`log_likelihood` without `empirical`. Set empirical=True, or a `task`."
         )
-    paths = _weights_that_can_train(model)
+    can_train = trainable_weights(model)
+    paths = {k: v for k, v in named_variables(model).items() if id(v) in can_train}
     weights = list(paths.values())
 
     def squares_of(x, y, key):
@@ -117,12 +119,6 @@ def estimate_fisher(
     return {
         path: mean.astype(np.float32) for path, mean in zip(paths, means, strict=True)
     }
-
-
-def _weights_that_can_train(model: keras.Model) -> dict[str, keras.Variable]:
-    layers = [model, *named_layers(model).values()]
-    own = {id(v) for layer in layers for v in layer._trainable_variables}
-    return {path: v for path, v in named_variables(model).items() if id(v) in own}
 
 
 def _dense(tape: tf.GradientTape, value: tf.Tensor, weights: list) -> list[tf.Tensor]:

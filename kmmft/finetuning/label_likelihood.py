@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-TASKS = ("single_label", "multi_label", "regression")
+from kmmft.losses import TASKS
+
 _TASK_OF_LOSS = {
     keras.losses.SparseCategoricalCrossentropy: "single_label",
     keras.losses.sparse_categorical_crossentropy: "single_label",

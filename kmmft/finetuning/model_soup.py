@@ -1,18 +1,17 @@
 """The mean of several fine-tuned models: as good as an ensemble, as cheap as one."""
 
-import contextlib
 import logging
 import math
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from kmmft.finetuning.named_parts import named_variables
-from kmmft.finetuning.weight_interpolation import weight_values
+from kmmft.finetuning.weight_interpolation import old_weights_on_error
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def uniform_soup(model: keras.Model, weight_files: Sequence[str | os.PathLike]) 
           (uniform soup).
     """
     files = _checked(model, weight_files)
-    with _old_weights_on_error(model):
+    with old_weights_on_error(model):
         soup = _Soup(model)
         for file in files:
             _load(model, file)
@@ -103,7 +102,7 @@ def greedy_soup(
         - [Wortsman et al., 2022](https://arxiv.org/abs/2203.05482), recipe 1.
     """
     files = _checked(model, weight_files)
-    with _old_weights_on_error(model):
+    with old_weights_on_error(model):
         scores = {}
         for file in files:
             _load(model, file)
@@ -178,17 +177,6 @@ class _Soup:
 
 def _number(score: float) -> float:
     return -math.inf if math.isnan(score) else float(score)
-
-
-@contextlib.contextmanager
-def _old_weights_on_error(model: keras.Model) -> Iterator[None]:
-    before = weight_values(model)
-    try:
-        yield
-    except BaseException:
-        for path, variable in named_variables(model).items():
-            variable.assign(before[path])
-        raise
 
 
 def _checked(model: keras.Model, weight_files: Sequence) -> list[pathlib.Path]:

@@ -175,6 +175,13 @@ class PerturbedForward:
             return self.forward((changed_x, *rest), part)
 
 
+def perturbed_by(option, model: keras.Model, forward: Forward) -> PerturbedForward:
+    """The pass that an option perturbs, with its layers, radius and norm."""
+    return PerturbedForward(
+        model, forward, option.layers, option.epsilon, option.norm, option.per_token
+    )
+
+
 def check_numbers(option, **numbers: float | None) -> None:
     """Raises a ValueError unless an option's ball, steps and numbers make sense."""
     wrong = {key: x for key, x in numbers.items() if x is not None and x < 0}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from kmmft.finetuning.adapters.inserted_adapters import forget_graphs
 from kmmft.finetuning.applied_plan import AppliedPlan
 from kmmft.finetuning.dropout_rates import set_dropout_rates
 from kmmft.finetuning.penalties import set_penalties
@@ -83,9 +84,7 @@ class Plan:
         anchors = set_penalties(weights)
         applied = AppliedPlan(model, weights, anchors)
         # Graphs that were traced before know nothing of all this.
-        model.train_function = model.test_function = model.predict_function = None
-        if hasattr(model, "forget_graphs"):
-            model.forget_graphs()
+        forget_graphs(model)
         model.finetuning = applied
         logger.info("Fine-tuning %s:\n%s", model.name, applied.summary())
         return applied

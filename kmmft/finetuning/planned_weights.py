@@ -1,7 +1,6 @@
 """Which rule each weight follows, when it begins to train and how fast."""
 
 import dataclasses
-import fnmatch
 from collections.abc import Sequence
 
 import keras
@@ -9,7 +8,7 @@ import keras
 from kmmft.finetuning.layer_depths import layer_depths
 from kmmft.finetuning.named_parts import named_layers, named_variables
 from kmmft.finetuning.near_names import near_names
-from kmmft.finetuning.rule import Rule
+from kmmft.finetuning.rule import Rule, first_match
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +61,7 @@ def plan_weights(model: keras.Model, rules: Sequence[Rule]) -> list[PlannedWeigh
     followed = match_rules(rules, list(named_variables(model)))
     adapted, before = _insert_adapters(model, rules, followed)
     depths = layer_depths(model)
+    top = max(depths.values())
     trainable = trainable_weights(model) - frozen_norm_weights(model, followed)
     weights = []
     for path, variable in named_variables(model).items():
@@ -70,7 +70,7 @@ def plan_weights(model: keras.Model, rules: Sequence[Rule]) -> list[PlannedWeigh
         trains = id(variable) in trainable and rule.train
         if rule.adapter is not None:
             trains &= id(variable) in adapted
-        above = max(depths.values()) - depths[path]
+        above = top - depths[path]
         weights.append(_planned(path, variable, rule, is_added, trains, above))
     return _start_by_groups(weights, depths)
 
@@ -81,10 +81,7 @@ def match_rules(rules: Sequence[Rule], paths: list[str]) -> dict[str, Rule]:
     Raises:
         ValueError: If a path has no rule, or a rule no path.
     """
-    followed = {}
-    for path in paths:
-        matching = (rule for rule in rules if fnmatch.fnmatchcase(path, rule.pattern))
-        followed[path] = next(matching, None)
+    followed = {path: first_match(rules, path) for path in paths}
     for rule in rules:
         if not any(other is rule for other in followed.values()):
             raise ValueError(_unused(rule, paths))
@@ -98,7 +95,7 @@ def match_rules(rules: Sequence[Rule], paths: list[str]) -> dict[str, Rule]:
 
 
 def _unused(rule: Rule, paths: list[str]) -> str:
-    taken = [path for path in paths if fnmatch.fnmatchcase(path, rule.pattern)]
+    taken = [path for path in paths if first_match([rule], path)]
     if taken:
         return (
             "The first rule that matches a weight counts. Received: "
@@ -134,6 +131,7 @@ def frozen_norms(
 
 
 def frozen_norm_weights(model: keras.Model, followed: dict[str, Rule]) -> set[int]:
+    """Ids of all weights of the BatchNorm layers that a rule freezes."""
     norms = frozen_norms(model, followed)
     return {id(variable) for layer in norms for variable in layer.weights}
 

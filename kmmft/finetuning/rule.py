@@ -1,7 +1,8 @@
 """What happens to one group of a model's weights."""
 
 import dataclasses
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -157,6 +158,12 @@ class Rule:
             options["fisher"] = f"<{len(self.fisher)} weights>"
         parts = [f"{name}={value!r}" for name, value in options.items()]
         return f"Rule({', '.join([repr(self.pattern), *parts])})"
+
+
+def first_match(rules: Sequence[Rule], path: str) -> Rule | None:
+    """The first rule whose pattern matches a path: the one that counts."""
+    matching = (rule for rule in rules if fnmatch.fnmatchcase(path, rule.pattern))
+    return next(matching, None)
 
 
 def _is_count(value) -> bool:

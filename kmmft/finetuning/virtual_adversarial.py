@@ -14,8 +14,8 @@ from kmmft.finetuning.output_divergence import (
 )
 from kmmft.finetuning.perturbation import (
     TOKEN_EMBEDDINGS,
-    PerturbedForward,
     check_numbers,
+    perturbed_by,
 )
 from kmmft.training.step_options import Forward, StepOption
 
@@ -74,9 +74,7 @@ class SMART(StepOption):
 
     def wrap(self, model: keras.Model, forward: Forward) -> Callable:
         kind = output_kind(model, self.outputs)
-        perturbed = PerturbedForward(
-            model, forward, self.layers, self.epsilon, self.norm, self.per_token
-        )
+        perturbed = perturbed_by(self, model, forward)
 
         def run(batch, part=0):
             loss, outputs = forward(batch, part)
@@ -148,9 +146,7 @@ class VAT(StepOption):
 
     def wrap(self, model: keras.Model, forward: Forward) -> Callable:
         kind = output_kind(model, self.outputs)
-        perturbed = PerturbedForward(
-            model, forward, self.layers, self.epsilon, self.norm, self.per_token
-        )
+        perturbed = perturbed_by(self, model, forward)
 
         def run(batch, part=0):
             loss, outputs = forward(batch, part)

@@ -1,8 +1,9 @@
 """Weights between those before and those after fine-tuning (WiSE-FT)."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -30,6 +31,18 @@ def weight_values(model: keras.Model) -> dict[str, np.ndarray]:
     """
     # A copy of the copy that `numpy` should be: an alias would change in training.
     return {path: np.array(v.numpy()) for path, v in named_variables(model).items()}
+
+
+@contextlib.contextmanager
+def old_weights_on_error(model: keras.Model) -> Iterator[dict[str, np.ndarray]]:
+    """Gives a model its weights back if what is done within fails; yields a copy."""
+    before = weight_values(model)
+    try:
+        yield before
+    except BaseException:
+        for path, variable in named_variables(model).items():
+            variable.assign(before[path])
+        raise
 
 
 def interpolate_weights(
@@ -165,8 +178,7 @@ def wise_ft(
             "There must be alphas to try. Received: alphas=[]. Leave `alphas` out for "
             "0, 0.1, ... 1."
         )
-    end = weight_values(model)
-    try:
+    with old_weights_on_error(model) as end:
         rows = []
         for alpha in alphas:
             interpolate_weights(model, start, end, alpha)
@@ -179,9 +191,6 @@ def wise_ft(
             )
         best = scores.index(max(scores))
         interpolate_weights(model, start, end, alphas[best])
-    except BaseException:
-        interpolate_weights(model, end, end, 1.0)
-        raise
     logger.info("WiSE-FT: of %d alphas the best is %s", len(rows), rows[best])
     return [{**row, "chosen": float(n == best)} for n, row in enumerate(rows)]
 

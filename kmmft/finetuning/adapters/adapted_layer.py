@@ -62,6 +62,7 @@ class AdaptedLayer:
 
 
 def not_saved_whole(name: str) -> ValueError:
+    """What to raise where a model or layer with adapters would be saved without."""
     return ValueError(
         "What has adapters cannot be saved whole or cloned: a copy would lack them. "
         f"Received: {name!r}. Call `kmmft.finetuning.merge_adapters(model)` first, or "
