@@ -17,7 +17,7 @@ from kmmft.models.task_step import (
 from kmmft.models.task_weights import GradNorm
 from kmmft.training import DistributedTraining
 from kmmft.training.collectives import all_reduce_sum, num_replicas
-from kmmft.training.distributed import loggable
+from kmmft.training.distributed import loggable, uneven_sizes
 from kmmft.training.gradient_conflicts import project_conflicts
 from kmmft.training.step_options import StepOption, wraps_forward
 
@@ -154,28 +154,24 @@ class MultiTaskTraining(DistributedTraining):
                 logs[f"{name}_weight"] = factors[number]
         return logs
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # As in `DistributedTraining`, but each task by itself.
-        if self._distribute_strategy is None:
-            return
-        strategy = self.distribute_strategy
-        if iterator is not None:
-            for _, _, distributed in iterator:
-                batch = next(distributed)
-                self.check_tasks(batch)
-                if self._is_first_of_fit:
-                    for name, part in batch.items():
-                        _check_even(strategy, name, part)
-                data_batch = tf.nest.map_structure(
-                    lambda value: strategy.experimental_local_results(value)[0], batch
+    def _check_parts(self, batch) -> None:
+        self.check_tasks(batch)
+        for name, part in batch.items():
+            sizes = uneven_sizes(self.distribute_strategy, part)
+            if sizes:
+                raise ValueError(
+                    "Each task's part of the global batch must divide by the number of "
+                    f"replicas. Received: parts of {sizes} examples of {name!r}. Pass "
+                    f"multiple_of={len(sizes)} to kmmft.data.mix_tasks."
                 )
-                break
-        self._is_first_of_fit = False
-        with strategy.scope():
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
-            for name, part in data_batch.items():
-                self.tasks[name]._symbolic_build(data_batch=part)
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Overrides a private method of Keras: each task is built by itself.
+        self.check_tasks(data_batch)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        for name, part in data_batch.items():
+            self.tasks[name]._symbolic_build(data_batch=part)
 
 
 def _add(one: Gradients, other: Gradients) -> Gradients:
@@ -213,15 +209,4 @@ def _check_options(model: MultiTaskTraining) -> None:
         raise ValueError(
             "Options that change gradients are the MultiTask's own. Received: "
             f"{changing} on a task. Set them as `step_options` of the MultiTask."
-        )
-
-
-def _check_even(strategy: tf.distribute.Strategy, name: str, batch) -> None:
-    first = next(value for value in tf.nest.flatten(batch) if value is not None)
-    sizes = [len(part) for part in strategy.experimental_local_results(first)]
-    if len(set(sizes)) > 1 or 0 in sizes:
-        raise ValueError(
-            "Each task's part of the global batch must divide by the number of "
-            f"replicas. Received: parts of {sizes} examples of {name!r}. Pass "
-            f"multiple_of={len(sizes)} to kmmft.data.mix_tasks."
         )

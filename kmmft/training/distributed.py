@@ -147,7 +147,7 @@ class DistributedTraining:
             for _, _, distributed in iterator:
                 batch = next(distributed)
                 if self._is_first_of_fit:
-                    _check_even(strategy, batch)
+                    self._check_parts(batch)
                 data_batch = tf.nest.map_structure(
                     lambda value: strategy.experimental_local_results(value)[0], batch
                 )
@@ -155,6 +155,17 @@ class DistributedTraining:
         self._is_first_of_fit = False
         with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
+
+    def _check_parts(self, batch) -> None:
+        """Raises a ValueError unless all replicas have as much of a batch."""
+        sizes = uneven_sizes(self.distribute_strategy, batch)
+        if sizes:
+            raise ValueError(
+                "The global batch must divide by the number of replicas. Received: "
+                f"parts of {sizes} examples on {len(sizes)} replicas. Choose a batch "
+                f"size that is a multiple of {len(sizes)}, and batch with "
+                "`drop_remainder=True`."
+            )
 
 
 def _with_callback(given, callback: keras.callbacks.Callback):
@@ -206,12 +217,8 @@ def _check_frozen(norms: list[keras.layers.BatchNormalization]) -> None:
         )
 
 
-def _check_even(strategy: tf.distribute.Strategy, batch) -> None:
+def uneven_sizes(strategy: tf.distribute.Strategy, batch) -> list[int]:
+    """Sizes of the replicas' parts of a batch; none if they are alike, and not 0."""
     first = next(value for value in tf.nest.flatten(batch) if value is not None)
     sizes = [len(part) for part in strategy.experimental_local_results(first)]
-    if len(set(sizes)) > 1 or 0 in sizes:
-        raise ValueError(
-            "The global batch must divide by the number of replicas. Received: parts "
-            f"of {sizes} examples on {len(sizes)} replicas. Choose a batch size that "
-            f"is a multiple of {len(sizes)}, and batch with `drop_remainder=True`."
-        )
+    return sizes if len(set(sizes)) > 1 or 0 in sizes else []
