@@ -201,23 +201,17 @@ def own_teacher(model: keras.Model) -> None:
     model.step_options = [finetuning.SelfDistillation(teacher, temperature=2.0)]
 
 
-def weights_of(model: keras.Model) -> list[np.ndarray]:
-    return [weight.numpy() for weight in model.weights]
-
-
 def mix_with_probe(
-    model: keras.Model, probed: list[np.ndarray], accuracy: Callable[[], float]
+    model: keras.Model, probed: dict[str, np.ndarray], accuracy: Callable[[], float]
 ) -> None:
-    """WiSE-FT: the best mean of the weights before and after the encoders trained."""
-    tuned, scores = weights_of(model), {}
-    for share in np.linspace(0, 1, 6):
-        model.set_weights(mixed(probed, tuned, share))
-        scores[share] = accuracy()
-    model.set_weights(mixed(probed, tuned, max(scores, key=scores.get)))
-
-
-def mixed(start: list, end: list, share: float) -> list[np.ndarray]:
-    return [(1 - share) * a + share * b for a, b in zip(start, end, strict=True)]
+    """The best mean of the weights before and after the encoders trained."""
+    finetuning.wise_ft(
+        model,
+        probed,
+        lambda _: {"accuracy": accuracy()},
+        choose="accuracy",
+        alphas=np.linspace(0, 1, 6),
+    )
 
 
 METHODS: dict[str, Method] = {
@@ -234,7 +228,7 @@ METHODS: dict[str, Method] = {
     # Where biases belong to BatchNorm it cannot be frozen.
     "bitfit": Method(lambda *_: presets.bitfit()),
     "adversarial": Method(lambda *_: presets.full(**FIXED), options=adversarial),
-    "wise_ft": Method(lp_ft, halfway=weights_of, finish=mix_with_probe),
+    "wise_ft": Method(lp_ft, halfway=finetuning.weight_values, finish=mix_with_probe),
     "self_distillation": Method(lp_ft, halfway=own_teacher),
 }
 

@@ -8,28 +8,7 @@ import tensorflow as tf
 import kmmft
 from kmmft.finetuning import Plan, Rule
 from tests.finetuning.plan_cases import CountedModel, values
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations.numpy()) == self.step:
-            raise Killed
-
-
-def examples(step):
-    def batch(index):
-        x = tf.random.stateless_normal((8, 4), (7, index))
-        return x, tf.reduce_sum(x, axis=1, keepdims=True)
-
-    return tf.data.Dataset.range(step, 10_000).map(batch)
+from tests.training.killed_runs import KillAt, Killed, examples
 
 
 def resumable(folder, strategy, seed=3, callbacks=()):

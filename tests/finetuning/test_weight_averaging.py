@@ -9,7 +9,7 @@ import kmmft
 from kmmft.finetuning import StochasticWeightAveraging as Averaging
 from kmmft.finetuning import update_batch_norm
 from tests.finetuning.plan_cases import X, fit, make_model, values
-from tests.finetuning.test_plan_resumption import KillAt, Killed, examples
+from tests.training.killed_runs import KillAt, Killed, examples
 
 
 class Recorder(keras.callbacks.Callback):

@@ -79,7 +79,7 @@ def test_every_method_runs_and_starts_alike(tiny_encoder, method):
 def test_mixture_of_weights_is_the_best_on_validation():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     model.set_weights([np.array([[2.0]])])
-    start = [np.array([[0.0]])]
+    start = {k: 0 * v for k, v in kmmft.finetuning.weight_values(model).items()}
 
     def score():
         return -abs(float(model.get_weights()[0][0, 0]) - 0.7)

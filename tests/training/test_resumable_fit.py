@@ -1,23 +1,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import kmmft
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations.numpy()) == self.step:
-            raise Killed
+from tests.training.killed_runs import KillAt, Killed, examples
 
 
 def make_model():
@@ -29,16 +15,6 @@ def make_model():
     model = keras.Model(inputs, keras.layers.Dense(1)(x))
     model.compile(kmmft.training.adamw(1e-2, total_steps=12), "mse", metrics=["mae"])
     return model
-
-
-def examples(step):
-    """A batch that is a function of the step, as `build_dataset` gives them."""
-
-    def batch(index):
-        x = tf.random.stateless_normal((8, 4), (7, index))
-        return x, tf.reduce_sum(x, axis=1, keepdims=True)
-
-    return tf.data.Dataset.range(step, 10_000).map(batch)
 
 
 VALIDATION = examples(9_990).take(2)
