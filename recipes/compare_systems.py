@@ -3,11 +3,13 @@
 Whole-model fine-tuning puts pretrained encoders and a new fusion layer together and
 trains everything at once. Component pre-training first trains each encoder alone, to
 give the answer without the other modality, and then integrates and fine-tunes them,
-or only what is new. All get the same labelled examples, batch size and number of
-optimizer steps, those of the components included.
+or only what is new. All get the same labelled examples, batch size, learning rates to
+try and number of optimizer steps, those of the components included. The rate is chosen
+on validation data, of equals the lowest.
 
-Measured are accuracy with few and many labels and how many are needed, time, memory,
-and accuracy on shifted test sets: noisy pictures, another background, other words.
+Measured are accuracy with few and many labels and how many are needed, the difference
+to the whole model seed by seed, time, memory, and accuracy on shifted test sets: noisy
+pictures, another background, other words.
 
     python -m recipes.compare_systems --preset smoke
     python -m recipes.compare_systems --preset easy_vqa
@@ -18,18 +20,18 @@ after a kill.
 
 import dataclasses
 import functools
-import itertools
 import pathlib
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import kmmft
-import tfrecords_tools
 from kmmft.data import Examples
-from kmmft.evaluation import Table, method_metrics
+from kmmft.evaluation import Table, method_prefix
 from kmmft.finetuning import presets
+
+from .comparisons.data import accuracy, load_examples, open_questions
+from .comparisons.settings import ComparisonConfig
+from .comparisons.shifted_examples import noisy, reworded, tinted
 
 # The share of the steps that each encoder trains alone, and what trains afterwards.
 SYSTEMS = {
@@ -38,22 +40,10 @@ SYSTEMS = {
     "components, then new layers": (1 / 3, "new layers"),
     "new layers only": (0.0, "new layers"),
 }
-SHIFTS = ("noise", "background", "words")
-# The same questions in other words.
-REWORDED = (
-    (r"is there not an? (.*)\?", r"is a \1 missing?"),
-    (r"is there an?", "can you see a"),
-    ("does the image not contain", "does the picture lack"),
-    ("does the image contain", "does the picture show"),
-    ("present", "to be seen"),
-    ("what color is", "which colour has"),
-    ("color", "colour"),
-    ("image", "picture"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ComparisonConfig):
     """Settings of one comparison."""
 
     data: str = "easy_vqa"
@@ -65,66 +55,31 @@ class Config:
     """Shares of the training examples that have labels, comma-separated."""
     wanted_accuracy: float = 0.9
     """Accuracy for which the table tells how many labels each system needs."""
-    seeds: int = 2
-    """Runs of each system."""
+    learning_rates: str = "5e-4,2e-3,1e-2"
+    """Highest rates of AdamW to try in each training of a system, comma-separated, with
+    the first share of labels and the first seed. The best of each system on validation
+    data, of equals the lowest, is used for the other seeds and shares too."""
     steps: int = 120
     """Optimizer steps of a run, those of the components included."""
-    image_encoder: str = "demo"
-    """KerasHub preset, hf://..., kaggle://..., a local preset, Hugging Face or
-    SavedModel directory, or demo: EfficientNet-Lite0 trained on ImageNet."""
-    text_encoder: str = "demo"
-    """Likewise; demo: the sentence encoder all-MiniLM-L6-v2."""
-    image_size: int = 64
-    """Height and width of the images in pixels."""
-    sequence_length: int = 14
-    """Tokens of a question."""
-    hidden_dim: int = 128
-    """Width of the fusion layer."""
     batch_size: int = 32
     """Examples in one step, over all devices together."""
-    learning_rate: float = 5e-4
-    """Highest rate of AdamW in each training."""
-    weight_decay: float = 1e-4
-    """Decoupled weight decay."""
     max_train_examples: int = 8000
     """Training examples that are held in memory, at most: all labels are of these."""
     max_test_examples: int = 1000
-    """Test examples, at most."""
-    max_bad_fraction: float = 1e-3
-    """Share of records that may be unreadable and are skipped; beyond, an error."""
-    seed: int = 0
-    """First seed."""
-    strategy: str = "auto"
-    """auto, one_device or mirrored."""
-    dtype_policy: str = "float32"
-    """Keras dtype policy, such as mixed_bfloat16."""
-    resume: bool = True
-    """Whether to go on with the comparison in output_dir."""
+    """Examples of validation and of test, at most."""
 
     def __post_init__(self):
-        for name in ("seeds", "batch_size", "max_train_examples", "max_test_examples"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
-                )
+        super().__post_init__()
+        self.check_counts("max_train_examples", "max_test_examples")
         if self.steps < 3:
             raise ValueError(
                 "`--steps` must be at least 3, one for each stage. "
                 f"Received: {self.steps}."
             )
-        self.shares()
-
-    def shares(self) -> list[float]:
-        try:
-            found = [float(part) for part in self.labels.split(",")]
-        except ValueError:
-            found = []
-        if not found or not all(0 < share <= 1 for share in found):
+        if max(self.numbers("labels")) > 1:
             raise ValueError(
-                "`--labels` must be shares in (0, 1], comma-separated. "
-                f"Received: {self.labels!r}."
+                f"`--labels` must be shares in (0, 1]. Received: {self.labels!r}."
             )
-        return found
 
 
 PRESETS = {
@@ -134,11 +89,11 @@ PRESETS = {
         output_dir="runs/compare_systems_smoke",
         labels="1",
         seeds=1,
+        learning_rates="2e-3",
         steps=12,
         image_size=32,
         hidden_dim=32,
         batch_size=16,
-        learning_rate=2e-3,
         max_bad_fraction=0.0,
     ),
 }
@@ -153,99 +108,32 @@ class Task:
 
     answers: list[str]
     train: Examples
+    validation: Examples
     tests: dict[str, Examples]
 
 
-def open_data(config: Config) -> kmmft.data.RecordSource:
-    """Opens the data, after building those that the recipe knows to make."""
-    directory = pathlib.Path(config.data)
-    if config.data == "easy_vqa":
-        directory = pathlib.Path("data/easy_vqa/1.0.0")
-        if not directory.exists():
-            tfrecords_tools.build_easy_vqa(output_dir="data")
-    elif config.data == "shapes":
-        folder = pathlib.Path(config.output_dir, "data")
-        directory = folder / "shapes/1.0.0"
-        if not directory.exists():
-            tfrecords_tools.build_manifest(
-                manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
-                output_dir=folder,
-                name="shapes",
-                image_column="image",
-                question_column="question",
-                answer_column="answer",
-                id_column="id",
-                split_column="split",
-            )
-    return kmmft.data.open_source(directory, kmmft.data.schema.image_question_answer())
-
-
 def load_task(config: Config) -> Task:
-    source = open_data(config)
+    source = open_questions(config.data, pathlib.Path(config.output_dir, "data"))
     answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer").entries
-    model = build_model(config, answers)
-    load = functools.partial(load_split, config, source, model)
-    test = load("test", config.max_test_examples)
+    load = functools.partial(
+        load_examples,
+        source,
+        model=build_model(config, answers),
+        max_examples=config.max_test_examples,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+    test = load("test")
     return Task(
         answers,
-        load("train", config.max_train_examples),
+        load("train", max_examples=config.max_train_examples),
+        load("validation"),
         {
             "test": test,
             "noise": dataclasses.replace(test, inputs=noisy(test.inputs)),
             "background": dataclasses.replace(test, inputs=tinted(test.inputs)),
-            "words": load("test", config.max_test_examples, reworded=True),
+            "words": load("test", change=reworded),
         },
     )
-
-
-def load_split(
-    config: Config,
-    source: kmmft.data.RecordSource,
-    model: kmmft.models.FusionClassifier,
-    split: str,
-    count: int,
-    reworded: bool = False,
-) -> Examples:
-    # An answer that training does not have counts as wrong.
-    answers = kmmft.data.Vocabulary(model.class_names, len(model.class_names))
-
-    def preprocess(record):
-        if reworded:
-            record = {**record, "question": in_other_words(record["question"])}
-        label = answers.lookup(record["answer"])
-        return {**model.decode_record(record), "label": label}
-
-    dataset = kmmft.data.build_dataset(
-        source,
-        split=split,
-        preprocess=preprocess,
-        batch_preprocess=model.prepare_batch,
-        batch_size=64,
-        training=False,
-        max_bad_fraction=config.max_bad_fraction,
-    )
-    return Examples.collect(dataset, count)
-
-
-def in_other_words(question: tf.Tensor) -> tf.Tensor:
-    for words, others in REWORDED:
-        question = tf.strings.regex_replace(question, words, others)
-    return question
-
-
-def noisy(inputs: dict) -> dict:
-    """The images with noise of a standard deviation of 25 of 255."""
-    image = inputs["image"]
-    noise = np.random.default_rng(0).normal(0, 25, image.shape)
-    return {**inputs, "image": np.clip(image + noise, 0, 255).astype("float32")}
-
-
-def tinted(inputs: dict) -> dict:
-    """The images with a pale blue in place of what is nearly white."""
-    image = inputs["image"]
-    bright = image.min(axis=-1, keepdims=True) > 200
-    pale = (image * np.array([0.7, 0.85, 1.0])).astype("float32")
-    return {**inputs, "image": np.where(bright, pale, image)}
 
 
 # === One run ===
@@ -274,28 +162,34 @@ def build_model(
 
 
 def run_system(
-    config: Config, task: Task, *, system: str, labels: float, seed: int
+    config: Config,
+    task: Task,
+    *,
+    method: str,
+    labels: float,
+    learning_rate: float,
+    seed: int,
 ) -> dict[str, float]:
     """One run from the pretrained encoders to its numbers."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    order = np.random.default_rng(seed).permutation(len(task.train))
-    train = task.train.choose(order[: max(1, round(labels * len(order)))])
-    share, afterwards = SYSTEMS[system]
+    train = task.train if labels == 1 else task.train.few(labels, seed)
+    share, afterwards = SYSTEMS[method]
     alone = round(share * config.steps)
     plan = presets.full if afterwards == "everything" else presets.linear_probe
     scope = kmmft.training.make_strategy(config.strategy).scope()
     with kmmft.evaluation.TrainingCost() as cost, scope:
+        learn = functools.partial(fit, config, train, learning_rate, seed, cost)
         encoders = build_encoders(config)
         for name, encoder in encoders.items() if alone else ():
             part = build_model(config, task.answers, {name: encoder})
-            fit(config, part, train, presets.full, alone, seed, cost)
+            learn(part, presets.full, alone)
         model = build_model(config, task.answers, encoders)
-        rest = config.steps - len(encoders) * alone
-        fit(config, model, train, plan, rest, seed, cost)
+        learn(model, plan, config.steps - len(encoders) * alone)
     tests = {f"{name}_accuracy": accuracy(model, x) for name, x in task.tests.items()}
     return {
         **tests,
+        "validation_accuracy": accuracy(model, task.validation),
         "label_count": len(train),
         "seconds": cost.seconds,
         "milliseconds_per_step": cost.milliseconds_per_step,
@@ -303,13 +197,13 @@ def run_system(
     }
 
 
-def fit(config, model, train: Examples, plan, steps: int, seed: int, *callbacks):
+def fit(config, train: Examples, learning_rate, seed, callback, model, plan, steps):
     """Trains what the plan lets train; BatchNorm keeps its statistics."""
     options = {"batch_norm_frozen": True} if plan is presets.full else {}
     plan(**options).apply(model)
     model.compile(
         kmmft.training.adamw(
-            config.learning_rate, total_steps=steps, weight_decay=config.weight_decay
+            learning_rate, total_steps=steps, weight_decay=config.weight_decay
         )
     )
     inputs = {name: train.inputs[name] for name in model.input}
@@ -318,15 +212,10 @@ def fit(config, model, train: Examples, plan, steps: int, seed: int, *callbacks)
             config.batch_size, seed
         ),
         steps_per_epoch=steps,
-        callbacks=list(callbacks),
+        callbacks=[callback],
         shuffle=False,
         verbose=0,
     )
-
-
-def accuracy(model: keras.Model, examples: Examples) -> float:
-    logits = model.predict(examples.inputs, batch_size=64, verbose=0)
-    return float((logits.argmax(axis=-1) == examples.labels).mean())
 
 
 # === The comparison ===
@@ -342,15 +231,13 @@ def main(config: Config) -> dict[str, float]:
 def run_all(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     keras.config.set_dtype_policy(config.dtype_policy)
     task = load_task(config)
-    metrics = {}
-    for labels, system in itertools.product(config.shares(), SYSTEMS):
-        seeds = range(config.seed, config.seed + config.seeds)
-        rows = kmmft.evaluation.repeated_runs(
-            run.path / "runs",
-            [{"system": system, "labels": labels, "seed": seed} for seed in seeds],
-            functools.partial(run_system, config, task),
-        )
-        metrics |= method_metrics(prefix(system, labels), rows)
+    metrics = kmmft.evaluation.compare_methods(
+        run.path / "runs",
+        functools.partial(run_system, config, task),
+        methods=list(SYSTEMS),
+        reference="whole model",
+        **config.effort(),
+    )
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     kmmft.evaluation.write_report(
         run.report,
@@ -367,18 +254,14 @@ def run_all(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float
     return metrics
 
 
-def prefix(system: str, labels: float) -> str:
-    return f"{system.replace(', ', '_').replace(' ', '_')}/{labels:g}_of_labels"
-
-
 def labels_table(config: Config, metrics: dict[str, float]) -> Table:
     """Test accuracy by the share of labels, and how many are needed."""
-    shares = sorted(config.shares())
+    shares = sorted(config.numbers("labels"))
     rows = []
     for system in SYSTEMS:
-        found = [metrics[f"{prefix(system, x)}/test_accuracy"] for x in shares]
+        found = [metrics[f"{method_prefix(system, x)}/test_accuracy"] for x in shares]
         enough = [
-            metrics[f"{prefix(system, share)}/label_count"]
+            metrics[f"{method_prefix(system, share)}/label_count"]
             for share, score in zip(shares, found, strict=True)
             if score >= config.wanted_accuracy
         ]
@@ -398,15 +281,17 @@ def labels_table(config: Config, metrics: dict[str, float]) -> Table:
 
 def share_tables(config: Config, metrics: dict[str, float]) -> list[Table]:
     """For each share of labels: spread, shifted test sets, time and memory."""
-    columns = {f"{name}_accuracy": name for name in ("test", *SHIFTS)}
+    tests = ("test", "noise", "background", "words")
+    columns = {f"{name}_accuracy": name for name in tests}
     return [
         kmmft.evaluation.method_table(
             metrics,
-            {system: prefix(system, labels) for system in SYSTEMS},
+            {system: method_prefix(system, labels) for system in SYSTEMS},
             f"{labels:.0%} of the labels",
             columns,
+            reference="whole model",
         )
-        for labels in config.shares()
+        for labels in config.numbers("labels")
     ]
 
 

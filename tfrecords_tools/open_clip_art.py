@@ -33,13 +33,18 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
+class Picture:
     """A drawing, its path below `png/`, and once it is rendered its picture."""
 
     name: str
     drawing: Drawing
     image: pathlib.Path | None = None
     grey: np.ndarray | None = None
+
+    def record(self, split: str, **values: object) -> SourceRecord:
+        """The rendered picture with its name as id, and these other features."""
+        place = (Place(self.name),)
+        return SourceRecord(split, {"id": self.name, **values}, self.image, place)
 
 
 def build_open_clip_art(
@@ -107,17 +112,12 @@ def build_open_clip_art(
         overwrite=overwrite,
     )
     with tempfile.TemporaryDirectory() as folder:
-        pictures = _render_all(
+        pictures = render_pictures(
             source, chosen, pathlib.Path(folder), image_size, bad_rows
         )
         splits = _splits(pictures, validation_fraction, test_fraction)
         records = [
-            SourceRecord(
-                split,
-                {"id": picture.name, "captions": picture.drawing.captions()},
-                picture.image,
-                (Place(picture.name),),
-            )
+            picture.record(split, captions=picture.drawing.captions())
             for picture, split in zip(pictures, splits, strict=True)
         ]
         return write_records(
@@ -129,7 +129,7 @@ def build_open_clip_art(
         )
 
 
-def _read_drawings(source: pathlib.Path, bad_rows: BadRows) -> list[_Picture]:
+def _read_drawings(source: pathlib.Path, bad_rows: BadRows) -> list[Picture]:
     root = source / "png"
     files = sorted(root.rglob("*.png"))
     if not files or not (source / "svg").is_dir():
@@ -148,11 +148,11 @@ def _read_drawings(source: pathlib.Path, bad_rows: BadRows) -> list[_Picture]:
         except ValueError as error:
             bad_rows.add(Place(name), str(error))
             continue
-        pictures.append(_Picture(name, drawing))
+        pictures.append(Picture(name, drawing))
     return pictures
 
 
-def _choose(pictures: Sequence[_Picture]) -> list[_Picture]:
+def _choose(pictures: Sequence[Picture]) -> list[Picture]:
     titled = [picture for picture in pictures if picture.drawing.title]
     english = [picture for picture in titled if picture.drawing.is_english]
     uses = collections.Counter(_title_key(picture) for picture in english)
@@ -171,18 +171,20 @@ def _choose(pictures: Sequence[_Picture]) -> list[_Picture]:
     return chosen
 
 
-def _title_key(picture: _Picture) -> str:
+def _title_key(picture: Picture) -> str:
     return picture.drawing.title.lower()
 
 
-def _render_all(
+def render_pictures(
     source: pathlib.Path,
-    pictures: Sequence[_Picture],
+    pictures: Sequence[Picture],
     folder: pathlib.Path,
     image_size: int,
     bad_rows: BadRows,
-) -> list[_Picture]:
-    def render(numbered: tuple[int, _Picture]) -> _Picture | ValueError | None:
+) -> list[Picture]:
+    """Draws the pictures into a folder; without those that are bad or too large."""
+
+    def render(numbered: tuple[int, Picture]) -> Picture | ValueError | None:
         number, picture = numbered
         try:
             return _render(
@@ -208,11 +210,11 @@ def _render_all(
 
 def _render(
     file: pathlib.Path,
-    picture: _Picture,
+    picture: Picture,
     folder: pathlib.Path,
     number: int,
     image_size: int,
-) -> _Picture | None:
+) -> Picture | None:
     import PIL.Image
     import PIL.PngImagePlugin
 
@@ -234,7 +236,7 @@ def _render(
 
 
 def _splits(
-    pictures: Sequence[_Picture], validation_fraction: float, test_fraction: float
+    pictures: Sequence[Picture], validation_fraction: float, test_fraction: float
 ) -> list[str]:
     """The split of each picture, the same for near-duplicates and for a series."""
     if not pictures:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfrecords_tools import open_clip_art
-from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.near_duplicates import group_near_duplicates, perceptual_hash
+from tfrecords_tools.open_clip_art import Picture, render_pictures
 from tfrecords_tools.open_clip_art_captions import Drawing, read_drawing, series_of
 from tfrecords_tools.stable_hash import in_hash_order
-from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
+from tfrecords_tools.write_records import BuildResult, write_records
 from tfrecords_tools.writer import DatasetWriter
 
 # Folders below png/. Each class has 60 pictures or more that are no near-duplicates.
@@ -99,13 +99,10 @@ def build_open_clip_art_classes(
         description="Open Clip Art 0.18: drawings by kind of thing, public domain.",
         overwrite=overwrite,
     )
+    drawings = [Picture(file, _drawing(source, file)) for file in class_of]
     with tempfile.TemporaryDirectory() as folder:
-        pictures = open_clip_art._render_all(
-            source,
-            [open_clip_art._Picture(file, _drawing(source, file)) for file in class_of],
-            pathlib.Path(folder),
-            image_size,
-            bad_rows,
+        pictures = render_pictures(
+            source, drawings, pathlib.Path(folder), image_size, bad_rows
         )
         split_of = choose_splits(
             {picture.name: class_of[picture.name] for picture in pictures},
@@ -114,12 +111,7 @@ def build_open_clip_art_classes(
             test_per_class,
         )
         records = [
-            SourceRecord(
-                split_of[picture.name],
-                {"id": picture.name, "label": class_of[picture.name]},
-                picture.image,
-                (Place(picture.name),),
-            )
+            picture.record(split_of[picture.name], label=class_of[picture.name])
             for picture in pictures
             if picture.name in split_of
         ]
@@ -220,7 +212,7 @@ def _drawing(source: pathlib.Path, file: str) -> Drawing:
         return Drawing("", (), True)
 
 
-def _groups(pictures: Sequence[open_clip_art._Picture]) -> list[int]:
+def _groups(pictures: Sequence[Picture]) -> list[int]:
     hashes = np.stack([perceptual_hash(picture.grey) for picture in pictures])
     series = [series_of(picture.drawing.title) or picture.name for picture in pictures]
     groups = group_near_duplicates(hashes, [series])

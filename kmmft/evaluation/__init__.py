@@ -13,8 +13,10 @@ from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.feature_probe import feature_probe
 from kmmft.evaluation.interpolation_chart import interpolation_section
 from kmmft.evaluation.method_comparison import (
+    compare_methods,
     method_charts,
     method_metrics,
+    method_prefix,
     method_table,
 )
 from kmmft.evaluation.pareto_chart import pareto_front, pareto_section
@@ -75,6 +77,7 @@ __all__ = [
     "animated_clip",
     "best_setting",
     "classification_metrics",
+    "compare_methods",
     "confusion_matrix",
     "encode_records",
     "environment",
@@ -84,6 +87,7 @@ __all__ = [
     "mean_and_deviation",
     "method_charts",
     "method_metrics",
+    "method_prefix",
     "method_table",
     "pareto_front",
     "pareto_section",

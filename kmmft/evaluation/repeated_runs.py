@@ -72,14 +72,16 @@ def search_and_repeat(
     """Tries the values of one setting with the first seed, and repeats the best one.
 
     So every method gets as many tries, on the same grid, and the test's numbers play
-    no part in the choice as long as `score` is of validation data.
+    no part in the choice as long as `score` is of validation data. Of values with the
+    same score the first is chosen, so give those first that you prefer on a tie:
+    of learning rates the lowest.
 
     Args:
         directory: As in `repeated_runs`.
         point: Settings of the method.
         run: As in `repeated_runs`, called with `setting` and `seed` too.
         setting: What is searched, such as `"learning_rate"`.
-        values: Its values.
+        values: Its values, the preferred ones first.
         score: Number to choose by, higher is better.
         seeds: Seeds of the repetitions.
 

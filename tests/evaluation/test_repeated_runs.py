@@ -133,6 +133,63 @@ def test_deviation_of_accuracies_only():
     }
 
 
+def test_gains_are_paired_by_seed():
+    """Mean and deviation of the differences, as in a paired t-test."""
+    scores = {"full": [0.5, 0.7, 0.6], "lora": [0.55, 0.72, 0.68]}
+    rows = {
+        name: [{"seed": s, "test_accuracy": x} for s, x in enumerate(values)]
+        for name, values in scores.items()
+    }
+    metrics = kmmft.evaluation.method_metrics("full", rows["full"])
+    metrics |= kmmft.evaluation.method_metrics("lora", rows["lora"][::-1], rows["full"])
+    differences = np.subtract(scores["lora"], scores["full"])
+    assert metrics["lora/test_accuracy_gain"] == pytest.approx(differences.mean())
+    assert metrics["lora/test_accuracy_gain_deviation"] == pytest.approx(
+        differences.std(ddof=1)
+    )
+    table = kmmft.evaluation.method_table(
+        metrics,
+        {"LoRA": "lora", "Full": "full"},
+        "Test",
+        {"test_accuracy": "test"},
+        "Note.",
+        reference="Full",
+    )
+    assert list(table.header) == ["method", "test", "deviation", "vs Full"]
+    # Differences of 5, 2 and 8 points.
+    assert [row[3] for row in table.rows] == ["+5.0 ± 3.0", None]
+    assert table.note.startswith("Note. vs Full: ")
+    with pytest.raises(ValueError, match=r"same seeds.*\[0, 1, 2\] and \[0, 1\]"):
+        kmmft.evaluation.method_metrics("lora", rows["lora"], rows["full"][:2])
+
+
+def test_methods_are_compared_with_equal_effort(tmp_path):
+    """The same rates for each, of equals the lowest; then all seeds and labels."""
+
+    def score(point):
+        best = {"a": 0.01, "b": 0.1}[point["method"]]
+        found = 0.5 if point["learning_rate"] >= best else 0.25
+        return {"validation_accuracy": found, "test_accuracy": found + point["seed"]}
+
+    run, calls = counting(score)
+    metrics = kmmft.evaluation.compare_methods(
+        tmp_path,
+        run,
+        methods=["a", "b"],
+        labels=[5, 20],
+        learning_rates=[0.1, 0.001, 0.01],
+        seeds=[3, 4],
+        reference="b",
+    )
+    for name, best in {"a": 0.01, "b": 0.1}.items():
+        made = [list(call.values())[1:] for call in calls if call["method"] == name]
+        tried = [[5, rate, 3] for rate in (0.001, 0.01, 0.1)]
+        assert made == [*tried, [5, best, 4], [20, best, 3], [20, best, 4]]
+        assert metrics[f"{name}/20_labels/learning_rate"] == best
+    assert metrics["a/5_labels/test_accuracy_gain"] == 0
+    assert "b/5_labels/test_accuracy_gain" not in metrics
+
+
 def test_probe_leaves_each_example_out():
     """Against a ridge regression fitted anew without each example."""
     random = np.random.default_rng(0)

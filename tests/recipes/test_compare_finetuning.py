@@ -5,9 +5,20 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kmmft
 from recipes import compare_finetuning as recipe
+from recipes.comparisons import data, finetuning_methods, finetuning_run
+
+
+@pytest.fixture(autouse=True)
+def without_tracing():
+    """Runs few steps at once: tracing them takes ten times as long."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -28,25 +39,33 @@ def tiny_encoder(monkeypatch):
 
 
 def test_smoke_preset_goes_on_and_reports(tiny_encoder, tmp_path, monkeypatch):
-    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
-    run_method, calls = recipe.run_method, []
+    config = dataclasses.replace(
+        SMOKE, output_dir=str(tmp_path), methods="linear_probe,full", steps=4
+    )
+    run_method, calls = finetuning_run.run_method, []
 
     def killed(*args, **point):
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(point)
         return run_method(*args, **point)
 
-    monkeypatch.setattr(recipe, "run_method", killed)
+    monkeypatch.setattr(finetuning_run, "run_method", killed)
     with pytest.raises(KeyboardInterrupt):
         recipe.main(config)
-    monkeypatch.setattr(recipe, "run_method", run_method)
+    monkeypatch.setattr(finetuning_run, "run_method", run_method)
     metrics = recipe.main(config)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
-    # Three methods, two rates with the first seed, and one more seed.
-    assert len(list((tmp_path / "runs").iterdir())) == 9
+    # Two methods, two rates with the first seed, and one more seed.
+    assert len(list((tmp_path / "runs").iterdir())) == 6
     page = (tmp_path / "report.html").read_text()
-    assert "4 labels a class" in page and "l2 sp" in page
+    assert "4 labels a class" in page and "linear probe" in page and "vs full" in page
+    # Seed by seed the same examples, so the mean gain is the difference of the means.
+    gain = metrics["linear_probe/4_labels/test_accuracy_gain"]
+    assert gain == pytest.approx(
+        metrics["linear_probe/4_labels/test_accuracy"]
+        - metrics["full/4_labels/test_accuracy"]
+    )
     head = (16 + 1) * 6
     assert metrics["linear_probe/4_labels/trained_weights"] == head
     assert metrics["full/4_labels/trained_weights"] > 10 * head
@@ -54,25 +73,27 @@ def test_smoke_preset_goes_on_and_reports(tiny_encoder, tmp_path, monkeypatch):
     assert metrics["linear_probe/4_labels/other_accuracy"] == metrics["other_before"]
 
 
-@pytest.mark.parametrize("method", [m for m in recipe.METHODS if m != "adapters"])
+@pytest.mark.parametrize(
+    "method", [m for m in finetuning_methods.METHODS if m != "adapters"]
+)
 def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     """Without steps to speak of, all methods answer as the same fresh model."""
     config = dataclasses.replace(SMOKE, steps=2, batch_size=4, strength=0.0)
     random = np.random.default_rng(0)
     images = random.uniform(0, 255, (12, 32, 32, 3)).astype("float32")
     examples = kmmft.data.Examples({"image": images}, np.arange(12) % 3)
-    task = recipe.Task(
+    task = finetuning_run.Task(
         ["a", "b", "c"], False, examples, examples, examples, examples, 0.5
     )
     if method == "l2_sp_fisher":
         config = dataclasses.replace(config, strength=1e-6)
-    numbers = recipe.run_method(
+    numbers = finetuning_run.run_method(
         config, task, method=method, labels=4, learning_rate=1e-12, seed=0
     )
     keras.utils.set_random_seed(0)
-    fresh = recipe.build_model(config, task.class_names, False)
-    assert numbers["test_accuracy"] == recipe.accuracy(fresh, examples)
-    assert numbers["other_accuracy"] == recipe.probe(fresh, examples)
+    fresh = finetuning_run.build_model(config, task.class_names, False)
+    assert numbers["test_accuracy"] == data.accuracy(fresh, examples)
+    assert numbers["other_accuracy"] == finetuning_run.probe(fresh, examples)
     assert numbers["trained_weights"] >= (16 + 1) * 3
 
 
@@ -81,10 +102,10 @@ def test_mixture_of_weights_is_the_best_on_validation():
     model.set_weights([np.array([[2.0]])])
     start = {k: 0 * v for k, v in kmmft.finetuning.weight_values(model).items()}
 
-    def score():
+    def score(model):
         return -abs(float(model.get_weights()[0][0, 0]) - 0.7)
 
-    recipe.mix_with_probe(model, start, score)
+    finetuning_methods.mix_with_probe(model, start, score)
     # Shares of 0.2 are tried: 0.8 is nearest to 0.7.
     assert model.get_weights()[0][0, 0] == pytest.approx(0.8)
 
@@ -97,6 +118,8 @@ def test_mixture_of_weights_is_the_best_on_validation():
         ({"learning_rates": "-1"}, "learning_rates"),
         ({"steps": 7, "epochs": 2}, "multiple"),
         ({"seeds": 0}, "seeds"),
+        ({"labels": "2.5"}, "whole"),
+        ({"strategy": "multi_worker"}, "strategy"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

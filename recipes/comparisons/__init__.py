@@ -1,0 +1,1 @@
+"""What the recipes that compare methods share."""

@@ -1,0 +1,164 @@
+"""The ways of fine-tuning that `compare_finetuning` compares.
+
+A new one is a line in `METHODS`: its plan, and what it does beside.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+import kmmft
+from kmmft import finetuning
+from kmmft.data import Examples
+from kmmft.finetuning import Plan, Rule, presets
+
+if TYPE_CHECKING:
+    from recipes.compare_finetuning import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to fine-tune.
+
+    Attributes:
+        plan: Makes the plan, of the settings, the model and the training examples.
+        options: Makes the train step's options, of the settings.
+        halfway: Called with the model after half of the epochs; `finish` gets what it
+            returns.
+        finish: Called with the trained model, that, and a function that measures the
+            validation accuracy of a model.
+    """
+
+    plan: Callable[..., Plan]
+    options: Callable[..., list] = lambda config: []
+    halfway: Callable | None = None
+    finish: Callable | None = None
+
+    def fit(
+        self,
+        config: "Config",
+        model: kmmft.models.FusionClassifier,
+        train: Examples,
+        *,
+        learning_rate: float,
+        seed: int,
+        validate: Callable[[keras.Model], float],
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        """Trains the model this way, in as many steps as the settings tell."""
+        plan = self.plan(config, model, train)
+        if not config.train_text_encoder and "question" in model.encoders:
+            plan = Plan([Rule("text_encoder/*", train=False), *plan.rules])
+        follow_plan = plan.apply(model)
+        model.step_options = self.options(config)
+        model.compile(
+            kmmft.training.adamw(
+                learning_rate,
+                total_steps=config.steps,
+                weight_decay=config.weight_decay,
+            )
+        )
+        augment = kmmft.data.ImageAugmentation(crop_area=(config.smallest_crop, 1.0))
+        half = config.epochs // 2
+        for first, last in ((0, half), (half, config.epochs)):
+            if first and self.halfway:
+                state = self.halfway(model)
+            model.fit(
+                train.training_batches(config.batch_size, seed + first, augment),
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=config.steps // config.epochs,
+                callbacks=[follow_plan, *callbacks],
+                shuffle=False,
+                verbose=0,
+            )
+        if self.finish:
+            self.finish(model, state, validate)
+
+
+# The encoders' BatchNorm keeps its statistics: those of few examples are worse.
+FIXED = {"batch_norm_frozen": True}
+
+
+def full(*_) -> Plan:
+    return presets.full(**FIXED)
+
+
+def lp_ft(config: "Config", *_) -> Plan:
+    return presets.lp_ft(probe_epochs=config.epochs // 2, **FIXED)
+
+
+def gradual_unfreezing(config: "Config", *_) -> Plan:
+    return presets.gradual_unfreezing(groups=config.epochs - 1, **FIXED)
+
+
+def l2_sp(config: "Config", *_, fisher: dict | None = None) -> Plan:
+    return presets.l2_sp(
+        config.strength, new_strength=config.strength, fisher=fisher, **FIXED
+    )
+
+
+def l2_sp_fisher(config: "Config", model: keras.Model, train: Examples) -> Plan:
+    """Holds weights by how much they matter to what the fresh model would answer."""
+    batches = train.training_batches(config.batch_size, config.seed)
+    fisher = finetuning.estimate_fisher(model, batches, batches=4, normalize=True)
+    return l2_sp(config, fisher=fisher)
+
+
+def adapters(*_) -> Plan:
+    """Adapters in the question's transformer, low ranks in the other encoders."""
+    return Plan(
+        [
+            Rule("text_encoder/*", adapter=finetuning.Bottleneck()),
+            Rule("*_encoder/*", adapter=finetuning.LoRA(), **FIXED),
+            Rule("*"),
+        ]
+    )
+
+
+def adversarial(config: "Config") -> list:
+    # About 2 of 255 for each pixel.
+    radius = 2 * config.image_size * 3**0.5
+    return [finetuning.FGM(epsilon=radius, layers="image")]
+
+
+def own_teacher(model: keras.Model) -> None:
+    teacher = finetuning.starting_copy(model)
+    model.step_options = [finetuning.SelfDistillation(teacher, temperature=2.0)]
+
+
+def mix_with_probe(
+    model: keras.Model,
+    probed: dict[str, np.ndarray],
+    validate: Callable[[keras.Model], float],
+) -> None:
+    """The best mean of the weights before and after the encoders trained."""
+    finetuning.wise_ft(
+        model,
+        probed,
+        lambda mixed: {"accuracy": validate(mixed)},
+        choose="accuracy",
+        alphas=np.linspace(0, 1, 6),
+    )
+
+
+METHODS: dict[str, Method] = {
+    "full": Method(full),
+    "linear_probe": Method(lambda *_: presets.linear_probe()),
+    "lp_ft": Method(lp_ft),
+    "gradual_unfreezing": Method(gradual_unfreezing),
+    "layer_wise_decay": Method(lambda *_: presets.layer_wise_decay(**FIXED)),
+    "l2": Method(lambda config, *_: presets.l2(config.strength, **FIXED)),
+    "l2_sp": Method(l2_sp),
+    "l2_sp_fisher": Method(l2_sp_fisher),
+    "lora": Method(lambda *_: presets.lora(**FIXED)),
+    "adapters": Method(adapters),
+    # Where biases belong to BatchNorm it cannot be frozen.
+    "bitfit": Method(lambda *_: presets.bitfit()),
+    "adversarial": Method(full, options=adversarial),
+    "wise_ft": Method(lp_ft, halfway=finetuning.weight_values, finish=mix_with_probe),
+    "self_distillation": Method(lp_ft, halfway=own_teacher),
+}
