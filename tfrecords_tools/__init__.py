@@ -11,11 +11,11 @@ from typing import Any
 _HOMES = {
     "BuildResult": "write_records",
     "DatasetWriter": "writer",
-    "build_easy_vqa": "easy_vqa",
-    "build_image_folder": "image_folder",
-    "build_manifest": "manifest",
-    "build_open_clip_art": "open_clip_art",
-    "build_open_clip_art_classes": "open_clip_art_classes",
+    "build_easy_vqa": "sources.easy_vqa",
+    "build_image_folder": "sources.image_folder",
+    "build_manifest": "sources.manifest",
+    "build_open_clip_art": "sources.open_clip_art",
+    "build_open_clip_art_classes": "sources.open_clip_art_classes",
     "read_video": "video_frames",
 }
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from tfrecords_tools.easy_vqa import build_easy_vqa
-from tfrecords_tools.image_folder import build_image_folder
-from tfrecords_tools.manifest import build_manifest
-from tfrecords_tools.open_clip_art import build_open_clip_art
+from tfrecords_tools.sources.easy_vqa import build_easy_vqa
+from tfrecords_tools.sources.image_folder import build_image_folder
+from tfrecords_tools.sources.manifest import build_manifest
+from tfrecords_tools.sources.open_clip_art import build_open_clip_art
 
 _DESCRIPTION = """Builds data directories for training: TFRecord shards that TFDS opens.
 

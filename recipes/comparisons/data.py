@@ -8,7 +8,7 @@ import keras
 
 import kmmft
 import tfrecords_tools
-from tfrecords_tools import open_clip_art_classes
+from tfrecords_tools.sources import open_clip_art_classes
 
 # One picture of a group of near-duplicates, equally many of each kind.
 OTHER_DRAWINGS = {

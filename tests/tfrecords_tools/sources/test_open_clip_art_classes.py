@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tfrecords_tools
-from tfrecords_tools.open_clip_art_classes import choose_splits
+from tfrecords_tools.sources.open_clip_art_classes import choose_splits
 
 
 def test_splits_are_balanced_and_tear_no_group_apart():

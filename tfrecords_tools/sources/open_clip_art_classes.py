@@ -12,8 +12,12 @@ import numpy as np
 
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.near_duplicates import group_near_duplicates, perceptual_hash
-from tfrecords_tools.open_clip_art import Picture, render_pictures
-from tfrecords_tools.open_clip_art_captions import Drawing, read_drawing, series_of
+from tfrecords_tools.sources.open_clip_art import Picture, render_pictures
+from tfrecords_tools.sources.open_clip_art_captions import (
+    Drawing,
+    read_drawing,
+    series_of,
+)
 from tfrecords_tools.stable_hash import in_hash_order
 from tfrecords_tools.write_records import BuildResult, write_records
 from tfrecords_tools.writer import DatasetWriter

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
-from tfrecords_tools.manifest_columns import ManifestColumns
-from tfrecords_tools.manifest_rows import read_rows
-from tfrecords_tools.split_names import split_name
+from tfrecords_tools.sources.manifest_columns import ManifestColumns
+from tfrecords_tools.sources.manifest_rows import read_rows
+from tfrecords_tools.sources.split_names import split_name
 from tfrecords_tools.write_records import SourceRecord
 
 _logger = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ import pathlib
 import time
 
 from tfrecords_tools.bad_rows import BadRows
-from tfrecords_tools.class_names import sorted_class_names
-from tfrecords_tools.manifest_columns import ManifestColumns
-from tfrecords_tools.manifest_records import manifest_records
+from tfrecords_tools.sources.class_names import sorted_class_names
+from tfrecords_tools.sources.manifest_columns import ManifestColumns
+from tfrecords_tools.sources.manifest_records import manifest_records
 from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
 from tfrecords_tools.video_frames import check_videos, read_video
 from tfrecords_tools.write_records import BuildResult, write_records

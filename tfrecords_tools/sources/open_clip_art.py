@@ -19,7 +19,11 @@ from tfrecords_tools.near_duplicates import (
     group_near_duplicates,
     perceptual_hash,
 )
-from tfrecords_tools.open_clip_art_captions import Drawing, read_drawing, series_of
+from tfrecords_tools.sources.open_clip_art_captions import (
+    Drawing,
+    read_drawing,
+    series_of,
+)
 from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
 from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
 from tfrecords_tools.writer import DatasetWriter

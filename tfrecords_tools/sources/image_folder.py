@@ -7,9 +7,9 @@ import pathlib
 import time
 
 from tfrecords_tools.bad_rows import BadRows, Place
-from tfrecords_tools.class_names import sorted_class_names
 from tfrecords_tools.image_bytes import EXTENSIONS
-from tfrecords_tools.split_names import split_name
+from tfrecords_tools.sources.class_names import sorted_class_names
+from tfrecords_tools.sources.split_names import split_name
 from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
 from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
 from tfrecords_tools.writer import DatasetWriter

@@ -6,8 +6,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kmmft.data import schema
-from tfrecords_tools import build_open_clip_art, open_clip_art
-from tfrecords_tools.open_clip_art_captions import (
+from tfrecords_tools import build_open_clip_art
+from tfrecords_tools.sources import open_clip_art
+from tfrecords_tools.sources.open_clip_art_captions import (
     Drawing,
     clean_tags,
     clean_title,
