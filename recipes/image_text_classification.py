@@ -4,6 +4,7 @@ Data: `--csv FILE` with a column of image paths, one of texts and one of labels 
 if you like, one of splits), or `--data DIR`, records of `kmmft.data.schema.labelled`.
 The served model takes an empty string for an image or a text that is missing: modality
 dropout prepares it for that, and the table shows what it is worth with either alone.
+The report also shows how far each layer moved from its pretrained start.
 
     python -m recipes.image_text_classification --preset smoke
     python -m recipes.image_text_classification --csv posts.csv --label_column topic
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 import kmmft
 import tfrecords_tools
-from kmmft.evaluation import Predictions, Table
+from kmmft.evaluation import Forgetting, ForgettingMeter, Predictions, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +170,7 @@ def train(
     config: Config,
     source: kmmft.data.RecordSource,
     run: kmmft.training.RunDirectory,
-) -> tuple[kmmft.models.FusionClassifier, dict[str, float]]:
+) -> tuple[kmmft.models.FusionClassifier, dict[str, float], Forgetting]:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
     steps, rounds = config.rounds(
@@ -184,22 +185,27 @@ def train(
         )
         loss = model.default_loss(config.label_smoothing, config.focal_gamma)
         model.compile(optimizer, loss)
+    validation = build_data(config, source, "validation", model)
+    inputs, _ = next(iter(validation.unbatch().batch(256)))
+    meter = ForgettingMeter(model, batch=inputs, directory=run.path)
+    meter.start()
     seconds = kmmft.training.resumable_fit(
         model,
         lambda step: build_data(config, source, "train", model, start_step=step),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,
-        validation_data=build_data(config, source, "validation", model),
+        validation_data=validation,
         monitor="val_accuracy",
         patience=config.patience,
         class_weight=class_weights(source, "train") if config.class_weights else None,
     )
     samples = steps * config.batch_size * len(run.history())
-    return model, {
+    metrics = {
         "train/seconds": seconds,
         "train/samples_per_second": samples / seconds,
     }
+    return model, metrics, meter.finish()
 
 
 def test(
@@ -228,7 +234,7 @@ def main(config: Config) -> dict[str, float]:
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
-        model, metrics = train(config, source, run)
+        model, metrics, forgetting = train(config, source, run)
         predictions = test(config, source, model)
         tested = {
             "test": predictions,
@@ -238,6 +244,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     for prefix, answers in tested.items():
         scores = answers.metrics(model.class_names)
         metrics |= {f"{prefix}/{name}": value for name, value in scores.items()}
+    metrics |= forgetting.metrics()
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     if not (run.export / "1").exists():
         records = kmmft.data.first_records(source, "test", 3)
@@ -252,7 +259,8 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         class_names=model.class_names,
         text="text",
         metrics=metrics,
-        tables=[accuracy_table(metrics)],
+        tables=[accuracy_table(metrics), *forgetting.tables()],
+        sections=[forgetting.section()],
         notes=__doc__.split("\n", 1)[0],
     )
     run.write_metrics(metrics)

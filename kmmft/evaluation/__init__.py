@@ -9,9 +9,13 @@ from kmmft.evaluation.classification import (
 )
 from kmmft.evaluation.classifier_report import report_classifier
 from kmmft.evaluation.clips import animated_clip
+from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.feature_probe import feature_probe
+from kmmft.evaluation.forgetting import ForgettingMeter
+from kmmft.evaluation.forgetting_result import Forgetting
 from kmmft.evaluation.interpolation_chart import interpolation_section
+from kmmft.evaluation.layer_similarity import linear_cka
 from kmmft.evaluation.method_comparison import (
     compare_methods,
     method_charts,
@@ -63,6 +67,8 @@ __all__ = [
     "TEMPLATES",
     "Confusion",
     "Example",
+    "Forgetting",
+    "ForgettingMeter",
     "Hit",
     "PairedVectors",
     "Predictions",
@@ -79,10 +85,12 @@ __all__ = [
     "classification_metrics",
     "compare_methods",
     "confusion_matrix",
+    "drift_section",
     "encode_records",
     "environment",
     "feature_probe",
     "interpolation_section",
+    "linear_cka",
     "majority_floor",
     "mean_and_deviation",
     "method_charts",

@@ -23,6 +23,7 @@ def report_classifier(
     text: str,
     metrics: Mapping[str, Any],
     tables: Sequence[Table] = (),
+    sections: Sequence[str] = (),
     notes: str = "",
 ) -> pathlib.Path:
     """Writes a run's `report.html`: numbers, curves, confusion and mistakes.
@@ -37,6 +38,7 @@ def report_classifier(
         text: Feature of the records to show beside their pictures.
         metrics: The run's metrics, flat.
         tables: Result tables.
+        sections: More `<section>` elements, such as charts.
         notes: A sentence or two on what was run.
 
     Returns:
@@ -58,5 +60,6 @@ def report_classifier(
         ),
         config=run.config,
         tables=tables,
+        sections=sections,
         notes=notes,
     )

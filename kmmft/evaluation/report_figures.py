@@ -128,13 +128,17 @@ def learning_curve(
     return svg_figure(draw, size=(4.0, 2.5), salt=name)
 
 
-def svg_figure(draw: Callable, size: tuple[float, float], salt: str) -> str:
+def svg_figure(
+    draw: Callable, size: tuple[float, float], salt: str, columns: int = 1
+) -> str:
     """A drawing in the page's style.
 
     Args:
-        draw: Draws on Matplotlib axes, in this file's colours.
+        draw: Draws on Matplotlib axes, in this file's colours; called with the axes
+            of each column.
         size: Width and height in inches.
         salt: Keeps the ids of two drawings in one page apart, and repeatable.
+        columns: Plots beside each other, which share the vertical axis.
 
     Returns:
         An `<svg>` element that takes its colours from the page.
@@ -147,11 +151,13 @@ def svg_figure(draw: Callable, size: tuple[float, float], salt: str) -> str:
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
-        draw(axes)
-        axes.tick_params(which="both", length=0, colors=MUTED, pad=6)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(LINE)
+        plots = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+        draw(*plots)
+        for axes in plots:
+            axes.set_facecolor("none")
+            axes.tick_params(which="both", length=0, colors=MUTED, pad=6)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.spines["bottom"].set_color(LINE)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     return _themed(drawn.getvalue())
