@@ -18,6 +18,10 @@ def test_smoke_preset_needs_both_modalities(tmp_path):
     assert metrics["test/accuracy"] > 0.8
     assert metrics["text_only/accuracy"] < 0.5
     assert metrics["image_only/accuracy"] < 0.8
+    # The encoders are frozen, and the fusion is not.
+    assert metrics["forgetting/drift/gated_fusion"] > 0
+    drifts = {k: v for k, v in metrics.items() if "drift/image_encoder" in k}
+    assert drifts and set(drifts.values()) == {0.0}
 
 
 @pytest.mark.parametrize("changes", [{"csv": ""}, {"data": "somewhere"}])
