@@ -17,6 +17,7 @@ _HOMES = {
     "build_open_clip_art": "sources.open_clip_art",
     "build_open_clip_art_classes": "sources.open_clip_art_classes",
     "read_video": "video_frames",
+    "verify_data": "verify",
 }
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "build_open_clip_art",
     "build_open_clip_art_classes",
     "read_video",
+    "verify_data",
 ]
 
 

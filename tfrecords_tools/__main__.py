@@ -1,4 +1,4 @@
-"""Command line of the data tools: `python -m tfrecords_tools build ...`."""
+"""Command line of the data tools: `python -m tfrecords_tools COMMAND ...`."""
 
 import contextlib
 import functools
@@ -16,8 +16,9 @@ from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
 from tfrecords_tools.sources.open_clip_art import build_open_clip_art
+from tfrecords_tools.verify import verify_data
 
-_DESCRIPTION = """Builds data directories for training: TFRecord shards that TFDS opens.
+_DESCRIPTION = """Builds and checks data for training: TFRecord shards that TFDS opens.
 
 examples:
   python -m tfrecords_tools build easy_vqa --output_dir data
@@ -25,6 +26,7 @@ examples:
       --image_column image --caption_column caption --name pets --output_dir data
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
       --output_dir data
+  python -m tfrecords_tools verify --data data/pets/1.0.0
 
 --debug, anywhere, shows where in the program an error arose."""
 
@@ -63,6 +65,12 @@ example:
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
       --output_dir data"""
 
+_VERIFY = """Checks every record of a data directory, and mends what can be mended.
+
+examples:
+  python -m tfrecords_tools verify --data data/pets/1.0.0
+  python -m tfrecords_tools verify --data data/pets/1.0.0 --repair"""
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -71,7 +79,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Words of the command line; by default those of the process.
 
     Returns:
-        Exit code: 0 if all is well, 2 if the input is at fault, 130 if interrupted.
+        Exit code: 0 if all is well, 1 if `verify` found faults, 2 if the input is at
+        fault, 130 if interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
@@ -92,7 +101,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130
     sys.stdout.write(f"{result}\n")
-    return 0
+    return getattr(result, "exit_code", 0)
 
 
 def _parse(words: Sequence[str]) -> Callable[[], Any]:
@@ -108,10 +117,9 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         return source
 
     return tyro.cli(
-        # tyro wants a union for subcommands; the suppressed None makes it one.
         Union[  # noqa: UP007
             Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
-            Annotated[None, tyro.conf.Suppress],
+            _subcommand("verify", verify_data, _VERIFY),
         ],
         prog="python -m tfrecords_tools",
         description=_DESCRIPTION,

@@ -50,12 +50,29 @@ def read_image(path: pathlib.Path, decode: bool = True) -> bytes:
         ) from error
     except ValueError as error:  # A path with a NUL character.
         raise ValueError(f"{str(path)!r} is no path ({error}); mend it.") from error
+    check_image(encoded, str(path), decode)
+    return encoded
+
+
+def check_image(encoded: bytes, name: str, decode: bool = True) -> None:
+    """Checks that training can read an image.
+
+    Args:
+        encoded: Its bytes.
+        name: What errors call it.
+        decode: Decode it whole; otherwise look at the first bytes only.
+
+    Raises:
+        ValueError: If it is no readable image.
+
+    Example:
+        >>> check_image(b"GIF89a", "cat.gif", decode=False)
+    """
     problem = _problem_in_header(encoded)
     if problem:
-        raise ValueError(f"The image {str(path)!r} {problem}.")
+        raise ValueError(f"The image {name!r} {problem}.")
     if decode:
-        _check_decodes(path, encoded)
-    return encoded
+        _check_decodes(name, encoded)
 
 
 def _problem_in_header(encoded: bytes) -> str | None:
@@ -80,7 +97,7 @@ def _problem_in_header(encoded: bytes) -> str | None:
     return f"{found}, not JPEG, PNG, WebP, GIF or BMP; convert it or fetch it again"
 
 
-def _check_decodes(path: pathlib.Path, encoded: bytes) -> None:
+def _check_decodes(name: str, encoded: bytes) -> None:
     import tensorflow as tf
 
     try:
@@ -90,6 +107,6 @@ def _check_decodes(path: pathlib.Path, encoded: bytes) -> None:
     except tf.errors.OpError as error:
         reason = error.message.split("}}")[-1].split("[Op:")[0].strip()
         raise ValueError(
-            f"The image {str(path)!r} cannot be decoded ({reason}); it may be cut "
+            f"The image {name!r} cannot be decoded ({reason}); it may be cut "
             "short: fetch it again."
         ) from error

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import shutil
 from typing import IO, Any
 
 # A TFRecord is length (8 bytes), its checksum (4), the payload, its checksum (4).
@@ -58,25 +59,35 @@ class SplitSpool:
                 num_bytes = sum(payloads) + _FRAME_BYTES * len(payloads)
                 suffix = f"-{index:05d}-of-{num_shards:05d}"
                 shard = self.path.with_name(self.path.name + suffix)
-                shards.append(
-                    {
-                        "file": shard.name,
-                        "num_records": len(payloads),
-                        "num_bytes": num_bytes,
-                        "sha256": _cut_off_end(source, num_bytes, shard),
-                    }
-                )
+                _cut_off_end(source, num_bytes, shard)
+                shards.append(describe_shard(shard, len(payloads)))
         self.path.unlink()
         return shards[::-1]
 
 
-def _cut_off_end(source: IO[bytes], num_bytes: int, path: pathlib.Path) -> str:
-    """Moves the last bytes of a file to another; returns their SHA-256 in hex."""
+def describe_shard(path: pathlib.Path, num_records: int) -> dict[str, Any]:
+    """What `metadata.json` says of a shard.
+
+    Args:
+        path: The shard.
+        num_records: How many records it holds.
+
+    Returns:
+        `file`, `num_records`, `num_bytes` and `sha256`.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": path.name,
+        "num_records": num_records,
+        "num_bytes": path.stat().st_size,
+        "sha256": digest,
+    }
+
+
+def _cut_off_end(source: IO[bytes], num_bytes: int, path: pathlib.Path) -> None:
+    """Moves the last bytes of a file to another."""
     start = source.seek(-num_bytes, os.SEEK_END)
-    digest = hashlib.sha256()
     with open(path, "wb") as target:
-        while block := source.read(_COPY_BYTES):
-            target.write(block)
-            digest.update(block)
+        shutil.copyfileobj(source, target, _COPY_BYTES)
     source.truncate(start)
-    return digest.hexdigest()
