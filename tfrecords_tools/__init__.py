@@ -16,6 +16,7 @@ _HOMES = {
     "build_manifest": "sources.manifest",
     "build_open_clip_art": "sources.open_clip_art",
     "build_open_clip_art_classes": "sources.open_clip_art_classes",
+    "inspect_data": "inspection",
     "read_video": "video_frames",
     "verify_data": "verify",
 }
@@ -28,6 +29,7 @@ __all__ = [
     "build_manifest",
     "build_open_clip_art",
     "build_open_clip_art_classes",
+    "inspect_data",
     "read_video",
     "verify_data",
 ]

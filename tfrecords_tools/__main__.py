@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from tfrecords_tools.inspection import inspect_data
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
@@ -26,6 +27,7 @@ examples:
       --image_column image --caption_column caption --name pets --output_dir data
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
       --output_dir data
+  python -m tfrecords_tools inspect --data data/pets/1.0.0
   python -m tfrecords_tools verify --data data/pets/1.0.0
 
 --debug, anywhere, shows where in the program an error arose."""
@@ -64,6 +66,12 @@ _IMAGE_FOLDER = """Images in one folder per class, with or without folders per s
 example:
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
       --output_dir data"""
+
+_INSPECT = """What a data directory holds: counts, texts, images, labels, first records.
+
+examples:
+  python -m tfrecords_tools inspect --data data/pets/1.0.0
+  python -m tfrecords_tools inspect --data data/pets/1.0.0 --json"""
 
 _VERIFY = """Checks every record of a data directory, and mends what can be mended.
 
@@ -119,6 +127,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
     return tyro.cli(
         Union[  # noqa: UP007
             Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
+            _subcommand("inspect", inspect_data, _INSPECT),
             _subcommand("verify", verify_data, _VERIFY),
         ],
         prog="python -m tfrecords_tools",

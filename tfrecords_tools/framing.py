@@ -39,7 +39,7 @@ def masked_crc(data: bytes) -> int:
 
     Example:
         >>> hex(masked_crc(b"123456789"))
-        '0xc78a9bd8'
+        '0xc78ab0e5'
     """
     import google_crc32c
 

@@ -27,7 +27,7 @@ class RecordChecks:
         self._parse = tf.function(
             lambda serialized: parse_record(serialized, features),
             input_signature=[tf.TensorSpec((), tf.string)],
-        )
+        ).get_concrete_function()
         self._images = [
             name
             for name, feature in features.items()
@@ -52,13 +52,15 @@ class RecordChecks:
         """
         import tensorflow as tf
 
+        from kmmft.data.isolation import first_line
+
         if payload is None:
             return None, None
         try:
             with tf.device("CPU:0"):
-                record = self._parse(payload)
+                record = self._parse(tf.constant(payload))
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            return f"The record lacks its features ({_one_line(error)}).", None
+            return f"The record lacks its features ({first_line(error)}).", None
         record_id = record["id"].numpy() if "id" in record else None
         if isinstance(record_id, bytes):
             record_id = record_id.decode(errors="replace")
@@ -91,8 +93,3 @@ class RecordChecks:
                 except ValueError as error:
                     return str(error)
         return None
-
-
-def _one_line(error: Exception) -> str:
-    text = getattr(error, "message", None) or str(error)
-    return " ".join(text.split("}}")[-1].split("[Op:")[0].split())[:200]

@@ -105,7 +105,7 @@ def first_line(error: Exception) -> str:
         One line.
     """
     text = getattr(error, "message", None) or str(error)
-    text = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", "", text)
+    text = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", "", text).strip()
     for line in text.split("\n"):
         noise = line.startswith((" ", "\t", "Graph execution error", "Detected at"))
         if line.strip() and (not noise or line == text):

@@ -1,0 +1,289 @@
+"""Tells what a data directory holds."""
+
+import dataclasses
+import io
+import json as json_format
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tfrecords_tools.framing import read_frames
+from tfrecords_tools.progress import progress_bar
+from tfrecords_tools.split_summary import SplitSummary
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from rich.table import Table
+
+_FIRST_RECORDS = 3
+_SHOWN_CLASSES = 20
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectResult:
+    """What a data directory holds.
+
+    Attributes:
+        directory: The data directory.
+        features: Kind of each feature.
+        splits: By split `records`, `shards`, `bytes`, `unreadable_records`, and what
+            `SplitSummary` tells of `texts`, `images` and `labels`.
+        first_records: The first records of the first split, as texts.
+        as_json: Whether `str()` is JSON.
+    """
+
+    directory: pathlib.Path
+    features: dict[str, str]
+    splits: dict[str, dict[str, Any]]
+    first_records: list[dict[str, str]]
+    as_json: bool = False
+
+    def __str__(self) -> str:
+        if self.as_json:
+            fields = dataclasses.asdict(self) | {"directory": str(self.directory)}
+            return json_format.dumps(fields, ensure_ascii=False)
+        from rich import console
+
+        page = console.Console(file=io.StringIO(), width=100)
+        page.print(f"[bold]{self.directory}[/]")
+        for table in _tables(self):
+            page.print(table)
+        return page.file.getvalue().rstrip()
+
+
+def inspect_data(
+    *,
+    data: str | pathlib.Path,
+    max_records: int | None = None,
+    json: bool = False,
+) -> InspectResult:
+    """Counts records, measures texts and images, and shows the first records.
+
+    Images are not decoded: their headers tell format and size. Texts are cut into
+    words at what is no letter or digit. Records whose framing is broken are counted
+    (`verify` names them).
+
+    Args:
+        data: Data directory (NAME/1.0.0, or NAME if there is one version).
+        max_records: Look at so many records of each split; default: at all.
+        json: Print one JSON object.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ValueError: If it is no data directory, or a shard is missing.
+
+    Example:
+        >>> from tfrecords_tools import DatasetWriter
+        >>> features = kmmft.data.schema.labelled(image=False, class_names=["good"])
+        >>> with DatasetWriter("seen", "reviews", features) as writer:
+        ...     writer.write("train", {"id": "a", "text": "Fine.", "label": "good"})
+        >>> inspect_data(data="seen/reviews").splits["train"]["texts"]["text"]["count"]
+        1
+    """
+    from kmmft.data import open_source
+
+    if max_records is not None and max_records < 1:
+        raise ValueError(
+            f"max_records must be 1 or more. Received: max_records={max_records}."
+        )
+    source = open_source(data)
+    splits, first = {}, []
+    sizes = [split.num_records for split in source.splits.values()]
+    total = sum(min(size, max_records or size) for size in sizes)
+    with progress_bar("Inspecting", total) as advance:
+        for split in source.splits.values():
+            summary, broken, looked = SplitSummary(source.features), 0, 0
+            for example in _examples(split.files):
+                if looked == max_records:
+                    break
+                advance()
+                looked += 1
+                if example is None:
+                    broken += 1
+                    continue
+                summary.add(example)
+                if len(first) < _FIRST_RECORDS:
+                    first.append(_shown(example, source.features))
+            splits[split.name] = {
+                "records": split.num_records,
+                "shards": len(split.files),
+                "bytes": sum(pathlib.Path(file).stat().st_size for file in split.files),
+                "inspected": looked,
+                "unreadable_records": broken,
+                **summary.summary(),
+            }
+    kinds = {name: type(value).__name__ for name, value in source.features.items()}
+    return InspectResult(pathlib.Path(source.path), kinds, splits, first, as_json=json)
+
+
+def _examples(files: tuple[str, ...]):
+    """The records; None for one that is lost."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    for file in files:
+        if not pathlib.Path(file).is_file():
+            raise ValueError(
+                f"All shards must be there. Received: no {file}. "
+                "Copy or build it again."
+            )
+        for frame in read_frames(file):
+            try:
+                yield tf.train.Example.FromString(frame.payload or b"\xff")
+            except DecodeError:
+                yield None
+
+
+def _shown(example: "tf.train.Example", features: Mapping) -> dict[str, str]:
+    record = {}
+    for name, feature in sorted(example.features.feature.items()):
+        # Of a label its name says more than its number.
+        name_of = getattr(dict(features).get(name), "int2str", str)
+        values = [
+            *(_as_text(raw) for raw in feature.bytes_list.value[:5]),
+            *(name_of(value) for value in feature.int64_list.value[:5]),
+            *(f"{value:g}" for value in feature.float_list.value[:5]),
+        ]
+        record[name] = " | ".join(values)
+    return record
+
+
+def _as_text(raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return f"{len(raw):,} bytes"
+    return text if len(text) <= 120 else f"{text[:120]}..."
+
+
+# === Tables ===
+
+
+def _tables(result: InspectResult) -> list["Table"]:
+    tables = [_overview(result)]
+    for make in (_texts, _images, _labels, _words):
+        table = make(result.splits)
+        if table.row_count:
+            tables.append(table)
+    return [*tables, _first(result.first_records)]
+
+
+def _table(title: str, *columns: str) -> "Table":
+    from rich import box, table
+
+    found = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        found.add_column(column, justify="left" if index == 0 else "right")
+    return found
+
+
+def _overview(result: InspectResult) -> "Table":
+    kinds = ", ".join(f"{name} ({kind})" for name, kind in result.features.items())
+    table = _table(f"Features: {kinds}", "split", "records", "shards", "MB", "broken")
+    for name, split in result.splits.items():
+        table.add_row(
+            name,
+            f"{split['records']:,}",
+            str(split["shards"]),
+            f"{split['bytes'] / 1e6:,.1f}",
+            str(split["unreadable_records"]),
+        )
+    return table
+
+
+def _texts(splits: Mapping[str, Mapping]) -> "Table":
+    columns = ("words, median", "95%", "max", "characters", "repeated", "empty")
+    table = _table("Texts", "split, feature", "texts", *columns, "words")
+    table.columns[-1].no_wrap = True
+    for split, values in splits.items():
+        for name, texts in values["texts"].items():
+            words, characters = texts["words"], texts["characters"]
+            if words:
+                table.add_row(
+                    f"{split} {name}",
+                    f"{texts['count']:,}",
+                    *(f"{words[point]:,.0f}" for point in ("median", "95%", "max")),
+                    f"{characters['median']:,.0f}",
+                    f"{texts['repeated']:,}",
+                    f"{texts['empty']:,}",
+                    spark(words["histogram"]),
+                )
+    return table
+
+
+def _images(splits: Mapping[str, Mapping]) -> "Table":
+    columns = ("width", "height", "kB, median", "unreadable", "aspect ratio")
+    table = _table("Images (median, smallest-largest)", "split, feature", *columns)
+    table.columns[-1].no_wrap = True
+    table.add_column("formats")
+    for split, values in splits.items():
+        for name, images in values["images"].items():
+            if images["width"]:
+                table.add_row(
+                    f"{split} {name}",
+                    _range(images["width"]),
+                    _range(images["height"]),
+                    f"{images['bytes']['median'] / 1e3:,.1f}",
+                    f"{images['unreadable']:,}",
+                    spark(images["aspect_ratio"]["histogram"]),
+                    ", ".join(f"{n:,} {kind}" for kind, n in images["formats"].items()),
+                )
+    return table
+
+
+def _labels(splits: Mapping[str, Mapping]) -> "Table":
+    table = _table("Labels", "split, feature", "classes", "balance", "unlabelled")
+    table.add_column("records by class")
+    for split, values in splits.items():
+        for name, labels in values["labels"].items():
+            counts = [f"{key} {n:,}" for key, n in labels["counts"].items()]
+            more = ["..."] if len(counts) > _SHOWN_CLASSES else []
+            table.add_row(
+                f"{split} {name}",
+                str(len(counts)),
+                f"{labels['balance']:.2f}",
+                f"{labels['unlabelled']:,}",
+                ", ".join(counts[:_SHOWN_CLASSES] + more),
+            )
+    return table
+
+
+def _words(splits: Mapping[str, Mapping]) -> "Table":
+    table = _table("Most frequent words", "split, feature")
+    table.add_column("scripts")
+    table.add_column("words")
+    for split, values in splits.items():
+        for name, texts in values["texts"].items():
+            scripts = (f"{key} {share:.0%}" for key, share in texts["scripts"].items())
+            words = (f"{word} {count:,}" for word, count in texts["top_words"].items())
+            table.add_row(f"{split} {name}", ", ".join(scripts), ", ".join(words))
+    return table
+
+
+def _first(records: list[dict[str, str]]) -> "Table":
+    table = _table("First records", "feature")
+    table.columns[0].no_wrap = True
+    table.add_column("value")
+    for record in records:
+        for name, value in record.items():
+            table.add_row(name, value, end_section=name == list(record)[-1])
+    return table
+
+
+def _range(values: Mapping[str, float]) -> str:
+    return f"{values['median']:,.0f} ({values['min']:,.0f}-{values['max']:,.0f})"
+
+
+def spark(counts: list[int]) -> str:
+    """A histogram in one line of text.
+
+    Example:
+        >>> spark([0, 1, 4, 8])
+        ' ▁▄█'
+    """
+    highest = max([*counts, 1])
+    # What is there at all is seen.
+    return "".join(_BLOCKS[-(-count * 8 // highest)] for count in counts)
