@@ -11,6 +11,7 @@ from typing import Any
 _HOMES = {
     "BuildResult": "write_records",
     "DatasetWriter": "writer",
+    "build_annotations": "sources.annotations",
     "build_easy_vqa": "sources.easy_vqa",
     "build_image_folder": "sources.image_folder",
     "build_manifest": "sources.manifest",
@@ -24,6 +25,7 @@ _HOMES = {
 __all__ = [
     "BuildResult",
     "DatasetWriter",
+    "build_annotations",
     "build_easy_vqa",
     "build_image_folder",
     "build_manifest",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from tfrecords_tools.inspection import inspect_data
+from tfrecords_tools.sources.annotations import build_annotations
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
@@ -37,7 +38,21 @@ _EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
 example:
   python -m tfrecords_tools build easy_vqa --output_dir data"""
 
-_MANIFEST = """Rows of a CSV, TSV or JSONL file that names images or videos.
+_ANNOTATIONS = """Published data sets in the formats that they come in, with local images.
+
+examples:
+  python -m tfrecords_tools build annotations --format coco \\
+      --annotations train=captions_train2017.json validation=captions_val2017.json \\
+      --images train2017 val2017 --name coco --output_dir data
+  python -m tfrecords_tools build annotations --format vqa2 \\
+      --annotations train=v2_mscoco_train2014_annotations.json \\
+      --questions v2_OpenEnded_mscoco_train2014_questions.json \\
+      --images train2014 --name vqa --output_dir data
+  python -m tfrecords_tools build annotations --format karpathy \\
+      --annotations dataset_flickr30k.json --images flickr30k-images \\
+      --name flickr30k --output_dir data"""
+
+_MANIFEST = """Rows of a CSV, TSV, JSONL or Parquet file that names images or videos.
 
 The columns given decide what a record is: image and caption; video and caption;
 image, question and answer; or a label with an image, a text, or both.
@@ -114,6 +129,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _parse(words: Sequence[str]) -> Callable[[], Any]:
     sources = Union[  # noqa: UP007
+        _subcommand("annotations", build_annotations, _ANNOTATIONS),
         _subcommand("easy_vqa", build_easy_vqa, _EASY_VQA),
         _subcommand("manifest", build_manifest, _MANIFEST),
         _subcommand("image_folder", build_image_folder, _IMAGE_FOLDER),

@@ -45,8 +45,9 @@ class InspectResult:
             return json_format.dumps(fields, ensure_ascii=False)
         from rich import console
 
-        page = console.Console(file=io.StringIO(), width=100)
-        page.print(f"[bold]{self.directory}[/]")
+        # Captions may hold what rich takes for markup.
+        page = console.Console(file=io.StringIO(), width=100, markup=False)
+        page.print(str(self.directory))
         for table in _tables(self):
             page.print(table)
         return page.file.getvalue().rstrip()

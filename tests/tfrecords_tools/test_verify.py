@@ -132,7 +132,7 @@ def test_empty_file(data):
         ({"image": b"\xff\xd8\xff cut"}, "cannot be decoded", "id-4"),
         ({"image": b"<svg/>"}, "is an SVG", "id-4"),
         ({"label": 7}, "The label is 7, of 2 classes", "id-4"),
-        ({"label": b"dog"}, "Key: label.  Data types", None),
+        ({"label": b"dog"}, "Key: label. Data types", None),
         ({"image": None}, "lacks its features", None),
         ({"id": b"id-0"}, "that of pets-train.tfrecord-00000-of-00002 rec", "id-0"),
     ],

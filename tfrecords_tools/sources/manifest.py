@@ -1,4 +1,4 @@
-"""Builds a data directory from a CSV, TSV or JSONL manifest."""
+"""Builds a data directory from a CSV, TSV, JSONL or Parquet manifest."""
 
 import functools
 import pathlib
@@ -8,6 +8,7 @@ from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
+from tfrecords_tools.sources.manifest_rows import read_rows
 from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
 from tfrecords_tools.video_frames import check_videos, read_video
 from tfrecords_tools.write_records import BuildResult, write_records
@@ -47,7 +48,8 @@ def build_manifest(
     order of the records is shuffled, the same way each time.
 
     Args:
-        manifest: File that ends in .csv or .tsv (with a header line) or .jsonl.
+        manifest: File that ends in .csv or .tsv (with a header line), .jsonl or
+            .parquet.
         output_dir: Directory that will hold NAME/1.0.0/.
         name: Name of the dataset.
         image_column: Column with paths of images; relative to the manifest.
@@ -103,8 +105,10 @@ def build_manifest(
         split=split_column,
     )
     bad_rows = BadRows(skip_bad)
+    path = pathlib.Path(manifest)
     records = manifest_records(
-        pathlib.Path(manifest),
+        read_rows(path, columns.names, bad_rows),
+        path.parent,
         columns,
         lambda key: choose_split(key, validation_fraction, test_fraction),
         bad_rows,

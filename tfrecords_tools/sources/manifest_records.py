@@ -5,12 +5,11 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
-from tfrecords_tools.sources.manifest_rows import read_rows
 from tfrecords_tools.sources.split_names import split_name
 from tfrecords_tools.write_records import SourceRecord
 
@@ -40,15 +39,17 @@ class _Row:
 
 
 def manifest_records(
-    manifest: pathlib.Path,
+    rows: Iterable[tuple[Place, dict[str, Any]]],
+    root: pathlib.Path,
     columns: ManifestColumns,
     choose_split: ChooseSplit,
     bad_rows: BadRows,
 ) -> list[SourceRecord]:
-    """Reads a manifest.
+    """Makes records from rows.
 
     Args:
-        manifest: CSV, TSV or JSONL file.
+        rows: Where each row stands, and its values by column.
+        root: Folder that paths of images and videos are relative to.
         columns: Which columns hold what.
         choose_split: Chooses a split where there is no split column.
         bad_rows: Takes the rows that cannot become records.
@@ -57,12 +58,14 @@ def manifest_records(
         The records in the order of their first rows. Rows with captions of one image
         or video make one record.
     """
-    rows = _read(manifest, columns, choose_split, bad_rows)
+    checked = _read(rows, root, columns, choose_split, bad_rows)
     if columns.caption:
-        records = _by_image(rows, manifest.parent, bad_rows)
+        records = _by_image(checked, root, bad_rows)
     else:
-        records = _by_row(rows, manifest.parent, columns, bad_rows)
+        records = _by_row(checked, root, columns, bad_rows)
         _warn_of_shared_images(records)
+    if not records and not bad_rows.found:
+        raise ValueError("There must be at least one row. Received: none; fill it.")
     if not records:
         place, reason = bad_rows.found[0]
         raise ValueError(
@@ -73,14 +76,15 @@ def manifest_records(
 
 
 def _read(
-    manifest: pathlib.Path,
+    rows: Iterable[tuple[Place, dict[str, Any]]],
+    root: pathlib.Path,
     columns: ManifestColumns,
     choose_split: ChooseSplit,
     bad_rows: BadRows,
 ) -> Iterator[_Row]:
-    for place, row in read_rows(manifest, columns.names, bad_rows):
+    for place, row in rows:
         try:
-            yield _check(place, row, manifest.parent, columns, choose_split)
+            yield _check(place, row, root, columns, choose_split)
         except ValueError as error:
             bad_rows.add(place, str(error))
 

@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV, TSV or JSONL manifest, each with its line number."""
+"""Reads the rows of a CSV, TSV, JSONL or Parquet manifest, each with its number."""
 
 import csv
 import difflib
@@ -12,7 +12,7 @@ from tfrecords_tools.bad_rows import BadRows, Place
 
 _logger = logging.getLogger(__name__)
 
-_ENDINGS = (".csv", ".tsv", ".jsonl")
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _NOT_UTF8 = "The line is not valid UTF-8; save the file as UTF-8."
 
 
@@ -26,7 +26,7 @@ def read_rows(
     Blank lines are passed over.
 
     Args:
-        manifest: Path that ends in .csv, .tsv or .jsonl.
+        manifest: Path that ends in .csv, .tsv, .jsonl or .parquet.
         columns: Names of the columns that every row must have.
         bad_rows: Takes the rows that cannot be read.
 
@@ -48,7 +48,8 @@ def read_rows(
             f"{'is a directory' if manifest.exists() else 'does not exist'}; "
             "mend the path."
         )
-    read = _read_jsonl if manifest.suffix.lower() == ".jsonl" else _read_delimited
+    readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    read = readers.get(manifest.suffix.lower(), _read_delimited)
     empty = True
     for row in read(manifest, columns, bad_rows):
         empty = False
@@ -99,6 +100,31 @@ def _read_jsonl(
                 bad_rows.add(place, missing_column(missing[0], list(row)))
                 continue
             yield place, row
+
+
+def _read_parquet(
+    manifest: pathlib.Path, columns: Sequence[str], bad_rows: BadRows
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(manifest)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(
+            f"A .parquet manifest must be a Parquet file. Received: {manifest} "
+            f"({error}); write it again."
+        ) from error
+    with file:
+        present = file.schema_arrow.names
+        for column in columns:
+            if column not in present:
+                raise ValueError(f"{manifest.name}: {missing_column(column, present)}")
+        number = 0
+        for batch in file.iter_batches(columns=list(columns)):
+            for row in batch.to_pylist():
+                number += 1
+                yield Place(manifest.name, number), row
 
 
 def _read_delimited(

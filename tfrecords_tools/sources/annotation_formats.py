@@ -1,0 +1,188 @@
+"""The formats in which data sets of images and texts are published, as rows.
+
+Each function yields where an entry stands, and its values: `image` (name of the
+file), the texts, `id`, and `split` where the format knows it. What an entry lacks is
+left out of its row.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
+
+from tfrecords_tools.bad_rows import Place
+from tfrecords_tools.sources.manifest_columns import ManifestColumns
+
+Format = Literal[
+    "coco",
+    "karpathy",
+    "flickr30k",
+    "vqa2",
+    "gqa",
+    "snli_ve",
+    "hateful_memes",
+    "conceptual_captions",
+]
+Rows = Iterator[tuple[Place, dict[str, Any]]]
+
+
+def coco(file: pathlib.Path) -> Rows:
+    """COCO captions: `images` with `id` and `file_name`, `annotations` of them."""
+    content = _load(file, "images", "annotations")
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    for place, entry in _entries(file, content["annotations"]):
+        image_id = entry.get("image_id")
+        yield (
+            place,
+            {
+                "image": names.get(image_id),
+                "caption": entry.get("caption"),
+                "id": str(image_id),
+            },
+        )
+
+
+def karpathy(file: pathlib.Path) -> Rows:
+    """Karpathy's splits of COCO and Flickr: `images` with `split` and `sentences`."""
+    for place, image in _entries(file, _load(file, "images")["images"]):
+        folder, name = image.get("filepath"), image.get("filename")
+        split = image.get("split")
+        yield (
+            place,
+            {
+                "image": f"{folder}/{name}" if folder else name,
+                "caption": [one.get("raw") for one in image.get("sentences", [])],
+                "split": "train" if split == "restval" else split,
+                "id": str(image.get("cocoid", image.get("imgid", name))),
+            },
+        )
+
+
+def flickr30k(file: pathlib.Path) -> Rows:
+    """Flickr30k tokens: lines of `1000092795.jpg#0`, a tab and a caption."""
+    for place, line in _lines(file):
+        image, _, caption = line.partition("\t")
+        name = image.rpartition("#")[0] or image
+        yield place, {"image": name, "caption": caption, "id": name}
+
+
+def vqa2(file: pathlib.Path, questions: pathlib.Path) -> Rows:
+    """VQA v2: questions in one file, their most frequent answers in the other."""
+    content = _load(questions, "questions")
+    asked = {entry["question_id"]: entry for entry in content["questions"]}
+    subset = content.get("data_subtype", "")
+    for place, entry in _entries(file, _load(file, "annotations")["annotations"]):
+        question = asked.get(entry.get("question_id"), {})
+        image_id = entry.get("image_id")
+        image = None
+        if isinstance(image_id, int):
+            image = (
+                f"COCO_{subset}_{image_id:012d}.jpg" if subset else f"{image_id}.jpg"
+            )
+        yield (
+            place,
+            {
+                "image": image,
+                "question": question.get("question"),
+                "answer": entry.get("multiple_choice_answer"),
+                "id": str(entry.get("question_id")),
+            },
+        )
+
+
+def gqa(file: pathlib.Path) -> Rows:
+    """GQA: one object of questions by their id."""
+    for number, entry in _load(file).items():
+        yield (
+            Place(f"{file.name} question {number}"),
+            {
+                "image": f"{entry.get('imageId')}.jpg",
+                "question": entry.get("question"),
+                "answer": entry.get("answer"),
+                "id": number,
+            },
+        )
+
+
+def snli_ve(file: pathlib.Path) -> Rows:
+    """SNLI-VE: hypotheses about Flickr30k's images, but for those without a label."""
+    for place, line in _lines(file):
+        entry = json.loads(line)
+        if entry.get("gold_label") != "-":
+            yield (
+                place,
+                {
+                    "image": f"{entry.get('Flickr30K_ID')}.jpg",
+                    "text": entry.get("sentence2"),
+                    "label": entry.get("gold_label"),
+                    "id": entry.get("pairID"),
+                },
+            )
+
+
+def hateful_memes(file: pathlib.Path) -> Rows:
+    """Hateful Memes: images with the text in them; 1 is hateful."""
+    for place, line in _lines(file):
+        entry = json.loads(line)
+        yield (
+            place,
+            {
+                "image": entry.get("img"),
+                "text": entry.get("text"),
+                "label": entry.get("label"),
+                "id": str(entry.get("id")),
+            },
+        )
+
+
+def conceptual_captions(file: pathlib.Path) -> Rows:
+    """Conceptual Captions over local files: a caption, a tab, a file; no header."""
+    for place, line in _lines(file):
+        caption, _, image = line.partition("\t")
+        yield place, {"image": image, "caption": caption, "id": image}
+
+
+def columns(format: Format) -> ManifestColumns:
+    """What the rows of a format make."""
+    texts = {
+        "vqa2": ("question", "answer"),
+        "gqa": ("question", "answer"),
+        "snli_ve": ("text", "label"),
+        "hateful_memes": ("text", "label"),
+    }.get(format, ("caption",))
+    return ManifestColumns(
+        image="image", id="id", split="split", **{name: name for name in texts}
+    )
+
+
+READERS: dict[str, Callable[..., Rows]] = {
+    name: globals()[name] for name in get_args(Format)
+}
+
+
+def _load(file: pathlib.Path, *keys: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"An annotation file must be JSON. Received: {file} ({error}); mend it."
+        ) from error
+    missing = [key for key in keys if key not in content]
+    if missing or not isinstance(content, dict):
+        raise ValueError(
+            f"The file must be an object with {', '.join(keys)}. Received: {file} "
+            f"without {', '.join(missing)}; choose another format."
+        )
+    return content
+
+
+def _entries(file: pathlib.Path, entries: list[dict[str, Any]]) -> Rows:
+    for number, entry in enumerate(entries):
+        yield Place(f"{file.name} entry {number}"), entry
+
+
+def _lines(file: pathlib.Path) -> Iterator[tuple[Place, str]]:
+    with open(file, encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield Place(file.name, number), line.rstrip("\r\n")
