@@ -62,12 +62,14 @@ class Config(ComparisonConfig):
     """Tokens of a question."""
     smallest_crop: float = 0.6
     """Smallest part of a training image's area that is cut out; 1 for all of it."""
-    max_examples: int = 2000
-    """Examples of each split that are held in memory, at most."""
+    max_train_examples: int = 50_000
+    """Training examples that are held in memory, at most: all labels are of these."""
+    max_test_examples: int = 2000
+    """Examples of validation and of test, at most."""
 
     def __post_init__(self):
         super().__post_init__()
-        self.check_counts("max_examples")
+        self.check_counts("max_train_examples", "max_test_examples")
         unknown = sorted(set(self.method_names()) - set(METHODS))
         if unknown:
             raise ValueError(

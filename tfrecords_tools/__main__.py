@@ -38,7 +38,7 @@ _EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
 example:
   python -m tfrecords_tools build easy_vqa --output_dir data"""
 
-_ANNOTATIONS = """Published data sets in the formats that they come in, with local images.
+_ANNOTATIONS = """Published data sets in the formats they come in, with local images.
 
 examples:
   python -m tfrecords_tools build annotations --format coco \\

@@ -1,6 +1,7 @@
 """One run of `compare_finetuning`: from pretrained weights to its numbers."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,11 @@ class Task:
 def load_task(config: "Config") -> Task:
     """Decodes the examples of all runs once."""
     folder = pathlib.Path(config.output_dir, "data")
-    limits = {
-        "max_examples": config.max_examples,
-        "max_bad_fraction": config.max_bad_fraction,
-    }
+    load = functools.partial(
+        load_examples,
+        max_examples=config.max_test_examples,
+        max_bad_fraction=config.max_bad_fraction,
+    )
     questions = has_questions(config.data)
     if questions:
         source = open_questions(config.data, folder)
@@ -51,18 +53,16 @@ def load_task(config: "Config") -> Task:
         source = open_labelled(config.data, folder)
         names = source.features["label"].names
     model = build_model(config, names, questions)
-    splits = {
-        split: load_examples(source, split, model, **limits)
-        for split in ("train", "validation", "test")
-    }
+    train = load(source, "train", model, max_examples=config.max_train_examples)
+    validation, test = (load(source, split, model) for split in ("validation", "test"))
     other = before = None
     if config.other_data:
         source = open_labelled(config.other_data, folder, other=True)
         # The same encoder, as it is before all fine-tuning.
         model = build_model(config, source.features["label"].names, questions=False)
-        other = load_examples(source, "test", model, **limits)
+        other = load(source, "test", model)
         before = probe(model, other)
-    return Task(names, questions, **splits, other=other, other_before=before)
+    return Task(names, questions, train, validation, test, other, before)
 
 
 def build_model(
