@@ -18,7 +18,10 @@ _HOMES = {
     "build_open_clip_art": "sources.open_clip_art",
     "build_open_clip_art_classes": "sources.open_clip_art_classes",
     "inspect_data": "inspection",
+    "merge_data": "merge",
     "read_video": "video_frames",
+    "reshard_data": "reshard",
+    "sample_data": "sample",
     "verify_data": "verify",
 }
 
@@ -32,7 +35,10 @@ __all__ = [
     "build_open_clip_art",
     "build_open_clip_art_classes",
     "inspect_data",
+    "merge_data",
     "read_video",
+    "reshard_data",
+    "sample_data",
     "verify_data",
 ]
 

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Union
 import tyro
 
 from tfrecords_tools.inspection import inspect_data
+from tfrecords_tools.merge import merge_data
+from tfrecords_tools.reshard import reshard_data
+from tfrecords_tools.sample import sample_data
 from tfrecords_tools.sources.annotations import build_annotations
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.image_folder import build_image_folder
@@ -88,6 +91,26 @@ examples:
   python -m tfrecords_tools inspect --data data/pets/1.0.0
   python -m tfrecords_tools inspect --data data/pets/1.0.0 --json"""
 
+_MERGE = """Makes one dataset of several with the same features.
+
+example:
+  python -m tfrecords_tools merge --data data/cats data/dogs --name pets \\
+      --prefix_ids --output_dir data"""
+
+_RESHARD = """Writes the same records into another number of shards.
+
+example:
+  python -m tfrecords_tools reshard --data data/pets --num_shards 64 \\
+      --output_dir resharded"""
+
+_SAMPLE = """Writes some of the records, the same ones each time.
+
+examples:
+  python -m tfrecords_tools sample --data data/pets --fraction 0.01 --name few \\
+      --output_dir data
+  python -m tfrecords_tools sample --data data/pets --per_class 20 --splits train \\
+      --name few --output_dir data"""
+
 _VERIFY = """Checks every record of a data directory, and mends what can be mended.
 
 examples:
@@ -144,6 +167,9 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         Union[  # noqa: UP007
             Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
             _subcommand("inspect", inspect_data, _INSPECT),
+            _subcommand("merge", merge_data, _MERGE),
+            _subcommand("reshard", reshard_data, _RESHARD),
+            _subcommand("sample", sample_data, _SAMPLE),
             _subcommand("verify", verify_data, _VERIFY),
         ],
         prog="python -m tfrecords_tools",

@@ -1,14 +1,19 @@
 """Gathers the records of one split in one file, then cuts it into shards."""
 
 import hashlib
+import math
 import os
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import IO, Any
 
 # A TFRecord is length (8 bytes), its checksum (4), the payload, its checksum (4).
 _FRAME_BYTES = 16
 _COPY_BYTES = 4 * 2**20
+_SHARD_BYTES = 128 * 2**20
+_MIN_RECORDS_FOR_PARALLEL_SHARDS = 1000
+_PARALLEL_SHARDS = 4
 
 
 class SplitSpool:
@@ -63,6 +68,19 @@ class SplitSpool:
                 shards.append(describe_shard(shard, len(payloads)))
         self.path.unlink()
         return shards[::-1]
+
+
+def usual_num_shards(record_bytes: Sequence[int]) -> int:
+    """One shard for every 128 MiB, but 4 if there are records enough to read at once.
+
+    Example:
+        >>> usual_num_shards([100] * 10), usual_num_shards([100] * 1000)
+        (1, 4)
+    """
+    number = math.ceil(sum(record_bytes) / _SHARD_BYTES)
+    if len(record_bytes) >= _MIN_RECORDS_FOR_PARALLEL_SHARDS:
+        number = max(number, _PARALLEL_SHARDS)
+    return number
 
 
 def describe_shard(path: pathlib.Path, num_records: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def choose_split(
         >>> choose_split("cat.jpg", validation_fraction=0.0)
         'train'
     """
-    position = int.from_bytes(_digest(key)[:8], "big") / 2**64
+    position = int.from_bytes(hash_key(key)[:8], "big") / 2**64
     if position < validation_fraction:
         return "validation"
     if position < validation_fraction + test_fraction:
@@ -49,8 +49,14 @@ def choose_split(
 def in_hash_order(items: Iterable[T], key: Callable[[T], str]) -> list[T]:
     """The items in an order that looks random and depends on their keys only."""
     # Salted, so that the order says nothing about the split.
-    return sorted(items, key=lambda item: _digest(f"order {key(item)}"))
+    return sorted(items, key=lambda item: hash_key(f"order {key(item)}"))
 
 
-def _digest(text: str) -> bytes:
+def hash_key(text: str) -> bytes:
+    """32 bytes that look random and depend on the text only.
+
+    Example:
+        >>> hash_key("cat.jpg").hex()[:4]
+        '0a6d'
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

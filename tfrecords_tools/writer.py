@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-import math
 import os
 import pathlib
 import re
@@ -12,16 +11,12 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from tfrecords_tools.dataset_info import write_info
-from tfrecords_tools.split_spool import SplitSpool
+from tfrecords_tools.split_spool import SplitSpool, usual_num_shards
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 _logger = logging.getLogger(__name__)
-
-_SHARD_BYTES = 128 * 2**20
-_MIN_RECORDS_FOR_PARALLEL_SHARDS = 1000
-_PARALLEL_SHARDS = 4
 
 
 class DatasetWriter:
@@ -123,11 +118,6 @@ class DatasetWriter:
             split: Name of the split, such as `"train"`.
             record: Dict with one value for each feature. Images are encoded bytes.
         """
-        if self._temporary is None:
-            raise ValueError(
-                "DatasetWriter writes inside a `with` block. Received: write() outside "
-                "of one; use `with DatasetWriter(...) as writer:`."
-            )
         self._check_record(split, record)
         try:
             example = self._serializer.get_tf_example(
@@ -140,10 +130,25 @@ class DatasetWriter:
                 f"{record['id']!r} of split {split!r}, which cannot be encoded "
                 f"({reason}); mend the value or the features."
             ) from error
-        spool = self._spools.get(split) or self._open_spool(split)
         # Otherwise the features of a record stand in another order in each process.
-        spool.write(example.SerializeToString(deterministic=True))
-        self._split_of_id[record["id"]] = split
+        self._append(split, record["id"], example.SerializeToString(deterministic=True))
+
+    def write_serialized(self, split: str, payload: bytes) -> None:
+        """Appends one record of another dataset as it is.
+
+        Args:
+            split: Name of the split, such as `"train"`.
+            payload: A serialised `tf.train.Example` with the features.
+
+        Raises:
+            ValueError: If its id comes twice, or it has none.
+        """
+        import tensorflow as tf
+
+        values = tf.train.Example.FromString(payload).features.feature["id"]
+        record_id = b"".join(values.bytes_list.value).decode(errors="replace")
+        self._check_id(split, record_id)
+        self._append(split, record_id, payload)
 
     def write_text_file(self, file_name: str, text: str) -> None:
         """Puts a text file beside the shards, such as a list of skipped rows."""
@@ -201,7 +206,16 @@ class DatasetWriter:
             )
 
     def _check_record(self, split: str, record: dict[str, Any]) -> None:
-        record_id = record.get("id")
+        self._check_id(split, record.get("id"))
+        if record.keys() != self.features.keys():
+            raise ValueError(self._wrong_keys(split, record))
+
+    def _check_id(self, split: str, record_id: Any) -> None:
+        if self._temporary is None:
+            raise ValueError(
+                "DatasetWriter writes inside a `with` block. Received: write() outside "
+                "of one; use `with DatasetWriter(...) as writer:`."
+            )
         if not isinstance(record_id, str) or not record_id:
             raise ValueError(
                 "A record must have a non-empty string 'id'. Received: "
@@ -213,8 +227,6 @@ class DatasetWriter:
                 f"split {split!r}, which is already in split "
                 f"{self._split_of_id[record_id]!r}; give each record its own id."
             )
-        if record.keys() != self.features.keys():
-            raise ValueError(self._wrong_keys(split, record))
 
     def _wrong_keys(self, split: str, record: dict[str, Any]) -> str:
         message = (
@@ -230,6 +242,11 @@ class DatasetWriter:
         return f"{message}; the keys are {', '.join(sorted(self.features.keys()))}."
 
     # === Files ===
+
+    def _append(self, split: str, record_id: str, payload: bytes) -> None:
+        spool = self._spools.get(split) or self._open_spool(split)
+        spool.write(payload)
+        self._split_of_id[record_id] = split
 
     def _open_spool(self, split: str) -> SplitSpool:
         # A '-' would be allowed by TFDS but makes shard names ambiguous.
@@ -280,7 +297,5 @@ class DatasetWriter:
         if isinstance(number, dict):
             number = number.get(split)
         if number is None:
-            number = math.ceil(sum(lengths) / _SHARD_BYTES)
-            if len(lengths) >= _MIN_RECORDS_FOR_PARALLEL_SHARDS:
-                number = max(number, _PARALLEL_SHARDS)
+            number = usual_num_shards(lengths)
         return max(1, min(number, len(lengths)))
