@@ -296,6 +296,4 @@ class DatasetWriter:
         number = self.num_shards
         if isinstance(number, dict):
             number = number.get(split)
-        if number is None:
-            number = usual_num_shards(lengths)
-        return max(1, min(number, len(lengths)))
+        return max(1, min(number or usual_num_shards(lengths), len(lengths)))

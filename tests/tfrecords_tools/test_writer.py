@@ -90,7 +90,7 @@ def test_number_of_shards_by_split_count_and_size(tmp_path, features, monkeypatc
         "validation": 1,
         "test": 3,
     }
-    monkeypatch.setattr("tfrecords_tools.writer._SHARD_BYTES", 500)
+    monkeypatch.setattr("tfrecords_tools.split_spool._SHARD_BYTES", 500)
     directory = write(tmp_path / "small", features, {"train": 20})
     split = tfds.builder_from_directory(directory).info.splits["train"]
     assert split.num_shards == -(-split.num_bytes // 500) > 1
