@@ -14,6 +14,7 @@ import tyro
 
 from tfrecords_tools.inspection import inspect_data
 from tfrecords_tools.merge import merge_data
+from tfrecords_tools.preview import preview_data
 from tfrecords_tools.reshard import reshard_data
 from tfrecords_tools.sample import sample_data
 from tfrecords_tools.sources.annotations import build_annotations
@@ -97,6 +98,11 @@ example:
   python -m tfrecords_tools merge --data data/cats data/dogs --name pets \\
       --prefix_ids --output_dir data"""
 
+_PREVIEW = """Shows some records on one page: pictures, texts, labels.
+
+example:
+  python -m tfrecords_tools preview --data data/pets --output pets.html"""
+
 _RESHARD = """Writes the same records into another number of shards.
 
 example:
@@ -168,6 +174,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
             Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
             _subcommand("inspect", inspect_data, _INSPECT),
             _subcommand("merge", merge_data, _MERGE),
+            _subcommand("preview", preview_data, _PREVIEW),
             _subcommand("reshard", reshard_data, _RESHARD),
             _subcommand("sample", sample_data, _SAMPLE),
             _subcommand("verify", verify_data, _VERIFY),
