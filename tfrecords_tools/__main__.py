@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from tfrecords_tools.exporting import export_data
 from tfrecords_tools.inspection import inspect_data
 from tfrecords_tools.merge import merge_data
 from tfrecords_tools.preview import preview_data
@@ -85,6 +86,14 @@ _IMAGE_FOLDER = """Images in one folder per class, with or without folders per s
 example:
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
       --output_dir data"""
+
+_EXPORT = """Writes the records for other libraries.
+
+examples:
+  python -m tfrecords_tools export --data data/pets --to webdataset --output_dir tars
+  python -m tfrecords_tools export --data data/pets --to parquet --output_dir tables
+  python -m tfrecords_tools export --data data/pets --to image_folder \\
+      --output_dir files"""
 
 _INSPECT = """What a data directory holds: counts, texts, images, labels, first records.
 
@@ -172,6 +181,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
     return tyro.cli(
         Union[  # noqa: UP007
             Annotated[Any, tyro.conf.subcommand("build", constructor=build)],
+            _subcommand("export", export_data, _EXPORT),
             _subcommand("inspect", inspect_data, _INSPECT),
             _subcommand("merge", merge_data, _MERGE),
             _subcommand("preview", preview_data, _PREVIEW),

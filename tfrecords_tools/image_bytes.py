@@ -75,6 +75,19 @@ def check_image(encoded: bytes, name: str, decode: bool = True) -> None:
         _check_decodes(name, encoded)
 
 
+def extension_of(encoded: bytes) -> str:
+    """How the name of a file with this image ends.
+
+    Example:
+        >>> extension_of(b"GIF89a")
+        'gif'
+    """
+    if encoded[:4] == b"RIFF":
+        return "webp"
+    kinds = [kind for magic, kind in _MAGIC.items() if encoded.startswith(magic)]
+    return kinds[0].lower().replace("jpeg", "jpg") if kinds else "bin"
+
+
 def _problem_in_header(encoded: bytes) -> str | None:
     head = encoded[:32]
     if not head:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrecords_tools.framing import read_frames
+from tfrecords_tools.record_values import kinds_of, record_values
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -133,28 +134,22 @@ def _drawn(split: Any, count: int, seed: int) -> Iterator["tf.train.Example"]:
 
 
 def _card(split: str, features: Any, example: "tf.train.Example") -> Card:
-    import tensorflow_datasets as tfds
-
-    values = example.features.feature
+    values, kinds = record_values(example, features), kinds_of(features)
     picture = problem = None
     labels, texts = [], {}
-    for name, feature in features.items():
-        inner = getattr(feature, "feature", feature)
-        if isinstance(inner, tfds.features.Image):
+    for name, value in values.items():
+        found = value if kinds[name].endswith("s") else [value]
+        found = [one for one in found if one is not None]
+        if kinds[name].startswith("image"):
             try:
-                picture = thumbnail(values[name].bytes_list.value)
+                picture = thumbnail(found)
             except (OSError, ValueError) as error:
                 problem = f"{name} cannot be decoded: {error}"
-        elif isinstance(inner, tfds.features.ClassLabel):
-            labels += [
-                inner.int2str(n) for n in values[name].int64_list.value if n >= 0
-            ]
-        elif isinstance(inner, tfds.features.Text) and name != "id":
-            texts[name] = [
-                raw.decode(errors="replace") for raw in values[name].bytes_list.value
-            ]
-    record_id = b"".join(values["id"].bytes_list.value).decode(errors="replace")
-    return Card(split, record_id, picture, problem, labels, texts)
+        elif kinds[name].startswith("label"):
+            labels += found
+        elif kinds[name].startswith("text") and name != "id":
+            texts[name] = found
+    return Card(split, values.get("id") or "", picture, problem, labels, texts)
 
 
 def thumbnail(images: Sequence[bytes]) -> str | None:
