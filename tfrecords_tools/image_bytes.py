@@ -1,7 +1,11 @@
 """Reads the encoded bytes of an image, and says what is wrong with a bad one."""
 
+import io
 import pathlib
+import warnings
 
+# Decoding takes 3 bytes a pixel, or 8. Set it higher to let larger pictures in.
+MAX_PIXELS = 100_000_000
 EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 
 _MAGIC = {
@@ -71,6 +75,7 @@ def check_image(encoded: bytes, name: str, decode: bool = True) -> None:
     problem = _problem_in_header(encoded)
     if problem:
         raise ValueError(f"The image {name!r} {problem}.")
+    _check_size(name, encoded)
     if decode:
         _check_decodes(name, encoded)
 
@@ -108,6 +113,29 @@ def _problem_in_header(encoded: bytes) -> str | None:
         kind = _FOREIGN.get(head[:4].lower(), _FOREIGN.get(head[:4]))
     found = f"is {kind}" if kind else f"begins with {head[:8]!r}"
     return f"{found}, not JPEG, PNG, WebP, GIF or BMP; convert it or fetch it again"
+
+
+def _check_size(name: str, encoded: bytes) -> None:
+    """A few bytes can hold a picture that no memory can; the header tells its size."""
+    import PIL.Image
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns below our limit.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(io.BytesIO(encoded)) as image:
+                width, height = image.size
+    except PIL.Image.DecompressionBombError as error:
+        raise ValueError(
+            f"The image {name!r} is too large ({error}); make it smaller."
+        ) from error
+    except OSError:
+        return  # Whether TensorFlow can decode it is what counts.
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"The image {name!r} has {width} x {height} pixels, of {MAX_PIXELS:,} that "
+            "may be; make it smaller (or set tfrecords_tools.image_bytes.MAX_PIXELS)."
+        )
 
 
 def _check_decodes(name: str, encoded: bytes) -> None:

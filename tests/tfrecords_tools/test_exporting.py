@@ -2,7 +2,8 @@
 
 The libraries that it is for have read all 2,101 records of the real Open Clip Art, with
 their pictures, captions and ids: `datasets` 5.2.0 by `load_dataset("parquet", ...)` and
-`load_dataset("imagefolder", ...)`, `webdataset` 1.0.2 by `WebDataset(...).decode("pil")`.
+`load_dataset("imagefolder", ...)`, and `webdataset` 1.0.2 by
+`WebDataset(...).decode("pil")`.
 """
 
 import json
