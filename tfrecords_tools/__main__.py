@@ -23,6 +23,7 @@ from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
 from tfrecords_tools.sources.open_clip_art import build_open_clip_art
+from tfrecords_tools.sources.webdataset import build_webdataset
 from tfrecords_tools.verify import verify_data
 
 _DESCRIPTION = """Builds and checks data for training: TFRecord shards that TFDS opens.
@@ -126,6 +127,14 @@ examples:
   python -m tfrecords_tools sample --data data/pets --per_class 20 --splits train \\
       --name few --output_dir data"""
 
+_WEBDATASET = """WebDataset's .tar shards of images with captions or labels.
+
+examples:
+  python -m tfrecords_tools build webdataset --shards "train=cc3m-train-*.tar" \\
+      --name cc3m --output_dir data
+  python -m tfrecords_tools build webdataset --shards "shapes-*.tar" --caption None \\
+      --label cls --name shapes --output_dir data"""
+
 _VERIFY = """Checks every record of a data directory, and mends what can be mended.
 
 examples:
@@ -172,6 +181,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         _subcommand("manifest", build_manifest, _MANIFEST),
         _subcommand("image_folder", build_image_folder, _IMAGE_FOLDER),
         _subcommand("open_clip_art", build_open_clip_art, _OPEN_CLIP_ART),
+        _subcommand("webdataset", build_webdataset, _WEBDATASET),
     ]
 
     def build(source: Annotated[sources, tyro.conf.arg(name="")]) -> Any:

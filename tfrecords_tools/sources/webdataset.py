@@ -1,0 +1,207 @@
+"""Builds a data directory from WebDataset's .tar shards."""
+
+import glob
+import json
+import pathlib
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.image_bytes import EXTENSIONS
+from tfrecords_tools.sources.annotation_formats import Rows
+from tfrecords_tools.sources.class_names import sorted_class_names
+from tfrecords_tools.sources.manifest_columns import ManifestColumns
+from tfrecords_tools.sources.manifest_records import manifest_records
+from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.write_records import BuildResult, write_records
+from tfrecords_tools.writer import DatasetWriter
+
+
+def build_webdataset(
+    *,
+    shards: Sequence[str],
+    output_dir: str | pathlib.Path,
+    name: str,
+    caption: str | None = "txt",
+    label: str | None = None,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    num_shards: int | None = None,
+    check_images: bool = True,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Writes the samples of .tar shards as records.
+
+    A sample is what files of one name hold: `000123.jpg`, `000123.txt`, ... Its name is
+    the record's id. With a caption records are `image_text`; with a label `labelled`,
+    where the caption, if one is given, is the text. Nothing is unpacked under a name
+    from the archive. The images need their size on disk once more while it works.
+
+    Args:
+        shards: Files or patterns (`train-*.tar`), each as PATTERN or SPLIT=PATTERN.
+            Without a split, samples are split by a hash of their name.
+        output_dir: Directory that will hold NAME/1.0.0/.
+        name: Name of the dataset.
+        caption: Ending of the files with captions, such as txt; json.caption for the
+            value `caption` in json files. None for none.
+        label: Ending of the files with labels, such as cls; json.label likewise.
+        validation_fraction: Share for validation, where nothing names a split.
+        test_fraction: Share for test, where nothing names a split.
+        num_shards: Files per split; default: by size and number of records.
+        check_images: Decode every image, so that no broken one gets in.
+        skip_bad: Leave bad samples out and list them in skipped.jsonl.
+        overwrite: Replace the dataset if it exists.
+
+    Returns:
+        Directory, counts by split, size and time.
+
+    Raises:
+        ValueError: If an archive cannot be read, a sample is bad, or the dataset
+            exists.
+    """
+    started = time.perf_counter()
+    check_fractions(validation_fraction, test_fraction)
+    columns = _columns(caption, label)
+    bad_rows = BadRows(skip_bad)
+
+    def choose(key: str) -> str:
+        return choose_split(key, validation_fraction, test_fraction)
+
+    wanted = {"text" if label else "caption": caption, "label": label}
+    wanted = {kind: place for kind, place in wanted.items() if place}
+    pathlib.Path(output_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".unpacked-") as folder:
+        root = pathlib.Path(folder)
+        records = manifest_records(
+            _rows(_archives(shards), wanted, root, choose, bad_rows),
+            root,
+            columns,
+            choose,
+            bad_rows,
+        )
+        labels = [record.values["label"] for record in records if label]
+        writer = DatasetWriter(
+            output_dir,
+            name,
+            columns.features(sorted_class_names(labels)),
+            num_shards=num_shards,
+            overwrite=overwrite,
+        )
+        return write_records(
+            writer,
+            in_hash_order(records, lambda record: record.values["id"]),
+            bad_rows,
+            check_images=check_images,
+            started=started,
+        )
+
+
+def _columns(caption: str | None, label: str | None) -> ManifestColumns:
+    if not caption and not label:
+        raise ValueError(
+            "Samples need a caption or a label. Received: caption=None, label=None; "
+            "name the ending of one."
+        )
+    text = {"text" if label else "caption": "text" if label else "caption"}
+    return ManifestColumns(
+        image="image",
+        id="id",
+        split="split",
+        label="label" if label else None,
+        **(text if caption else {}),
+    )
+
+
+def _archives(shards: Sequence[str]) -> list[tuple[str, pathlib.Path]]:
+    found = []
+    for named in shards:
+        split, _, pattern = named.rpartition("=")
+        files = sorted(glob.glob(pattern))
+        if not files:
+            raise ValueError(
+                "Shards must be files or patterns, each as PATTERN or SPLIT=PATTERN. "
+                f"Received: {pattern}, which matches nothing; mend the path."
+            )
+        found += [(split, pathlib.Path(file)) for file in files]
+    return found
+
+
+def _rows(
+    archives: Sequence[tuple[str, pathlib.Path]],
+    wanted: dict[str, str],
+    root: pathlib.Path,
+    choose: Callable[[str], str],
+    bad_rows: BadRows,
+) -> Rows:
+    number = 0
+    for split, archive in archives:
+        for key, files in _samples(archive, bad_rows):
+            place = Place(f"{archive.name} sample {key}")
+            image = next((files[end] for end in EXTENSIONS if end in files), None)
+            if image is None:
+                bad_rows.add(place, "There is no image; add one or leave it out.")
+                continue
+            # Never under a name from the archive, which may lead elsewhere.
+            path = root / f"{number:09d}"
+            number += 1
+            path.write_bytes(image)
+            try:
+                row = {kind: _text(files, where) for kind, where in wanted.items()}
+            except ValueError as error:
+                bad_rows.add(place, f"Its texts cannot be read ({error}); mend them.")
+                continue
+            split_of_key = split or choose(key)
+            yield place, row | {"image": path.name, "id": key, "split": split_of_key}
+
+
+def _samples(
+    archive: pathlib.Path, bad_rows: BadRows
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Names of samples, which stand together, and their files by ending."""
+    key, files, count = None, {}, 0
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                count += 1
+                if member.isdir():
+                    continue
+                if not member.isfile():
+                    place = Place(f"{archive.name} member {member.name}")
+                    bad_rows.add(place, "It is a link or a device, no file; repack it.")
+                    continue
+                folder, slash, file = member.name.rpartition("/")
+                stem, _, ending = file.partition(".")
+                own = f"{folder}{slash}{stem}"
+                if own != key:
+                    if files:
+                        yield key, files
+                    key, files = own, {}
+                files[ending.lower()] = opened.extractfile(member).read()
+            _check_end(opened)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ValueError(
+            f"Shards must be whole .tar files. Received: {archive}, which cannot be "
+            f"read after {count} members ({error}); fetch it again."
+        ) from error
+    if files:
+        yield key, files
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """An archive ends with zeros; `tarfile` takes any cut between files for its end."""
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its end is missing")
+
+
+def _text(files: dict[str, bytes], where: str) -> str | None:
+    """A file's text, or a value of a JSON file; None if there is none."""
+    ending, _, field = where.partition(".")
+    if ending not in files:
+        return None
+    if not field:
+        return files[ending].decode()
+    return json.loads(files[ending]).get(field)
