@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from tfrecords_tools.finding import Finding
 from tfrecords_tools.framing import frame, read_frames
 from tfrecords_tools.split_spool import describe_shard
-from tfrecords_tools.verify import Finding
 
 
 def repair_data(source: Any, findings: Sequence[Finding]) -> None:

@@ -10,42 +10,14 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tfrecords_tools.finding import Finding
 from tfrecords_tools.framing import Frame, read_frames
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.record_checks import RecordChecks
+from tfrecords_tools.repair import repair_data
 
 _SHOWN = 20
 _CHECKED_AT_ONCE = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        shard: Name of the file.
-        reason: What is wrong, one sentence.
-        record: Number of the record in the file, from 0; None if it is the file.
-        offset: Where the record begins, in bytes.
-        num_bytes: Its size with its framing.
-        id: Its id, if it can be read.
-        lost: Whether a repair puts the record into quarantine.
-    """
-
-    shard: str
-    reason: str
-    record: int | None = None
-    offset: int | None = None
-    num_bytes: int | None = None
-    id: str | None = None
-    lost: bool = False
-
-    def __str__(self) -> str:
-        place = self.shard
-        if self.record is not None:
-            place += f" record {self.record} (byte {self.offset:,})"
-        named = f" [{self.id}]" if self.id else ""
-        return f"{place}{named}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +114,6 @@ def verify_data(
                 counts[split.name] = counts.get(split.name, 0) + found.count(None)
     findings += _undeclared(source)
     if repair and findings:
-        # It imports this file's findings.
-        from tfrecords_tools.repair import repair_data
-
         repair_data(source, findings)
     return VerifyResult(
         pathlib.Path(source.path),
