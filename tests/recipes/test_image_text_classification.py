@@ -18,10 +18,10 @@ def test_smoke_preset_needs_both_modalities(tmp_path):
     assert metrics["test/accuracy"] > 0.8
     assert metrics["text_only/accuracy"] < 0.5
     assert metrics["image_only/accuracy"] < 0.8
-    # The encoders are frozen, and the fusion is not.
-    assert metrics["forgetting/drift/gated_fusion"] > 0
-    drifts = {k: v for k, v in metrics.items() if "drift/image_encoder" in k}
-    assert drifts and set(drifts.values()) == {0.0}
+    # The encoders are frozen, and the fusion, whose name may have a number, is not.
+    drifts = {k: v for k, v in metrics.items() if k.startswith("forgetting/drift/")}
+    assert all((value > 0) != ("_encoder/" in name) for name, value in drifts.items())
+    assert any("gated_fusion" in name for name in drifts)
 
 
 @pytest.mark.parametrize("changes", [{"csv": ""}, {"data": "somewhere"}])
