@@ -9,7 +9,8 @@ from typing import Any
 
 # Loaded on first use, so that `--help` is quick.
 _HOMES = {
-    "BuildResult": "write_records",
+    "BuildOptions": "build_options",
+    "BuildResult": "build_result",
     "DatasetWriter": "writer",
     "build_annotations": "sources.annotations",
     "build_easy_vqa": "sources.easy_vqa",
@@ -29,6 +30,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BuildOptions",
     "BuildResult",
     "DatasetWriter",
     "build_annotations",

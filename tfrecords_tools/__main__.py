@@ -203,6 +203,8 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         description=_DESCRIPTION,
         args=words,
         use_underscores=True,
+        # Shared options are flags like any other; callbacks are for Python only.
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),
     )
 
 

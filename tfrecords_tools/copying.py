@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.framing import read_frames
 from tfrecords_tools.progress import progress_bar
-from tfrecords_tools.write_records import BuildResult
 from tfrecords_tools.writer import DatasetWriter
 
 if TYPE_CHECKING:

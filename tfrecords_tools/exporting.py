@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.copying import open_records, read_all
 from tfrecords_tools.export_image_folder import write_image_folder
 from tfrecords_tools.export_parquet import write_parquet
 from tfrecords_tools.export_webdataset import write_webdataset
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.record_values import kinds_of, record_values
-from tfrecords_tools.write_records import BuildResult
 
 _WRITERS: dict[str, Callable] = {
     "image_folder": write_image_folder,

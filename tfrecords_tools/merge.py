@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.copying import Record, copy_records, open_records
-from tfrecords_tools.write_records import BuildResult
 from tfrecords_tools.writer import DatasetWriter
 
 if TYPE_CHECKING:

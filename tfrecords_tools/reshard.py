@@ -2,8 +2,8 @@
 
 import pathlib
 
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.copying import copy_records, open_records
-from tfrecords_tools.write_records import BuildResult
 from tfrecords_tools.writer import DatasetWriter
 
 

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.copying import Record, copy_records, open_records, read_all
 from tfrecords_tools.stable_hash import hash_key
-from tfrecords_tools.write_records import BuildResult
 from tfrecords_tools.writer import DatasetWriter
 
 

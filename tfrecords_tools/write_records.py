@@ -2,90 +2,82 @@
 
 import collections
 import concurrent.futures
-import dataclasses
+import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.image_bytes import read_image
 from tfrecords_tools.progress import progress_bar
+from tfrecords_tools.record_splits import with_splits
+from tfrecords_tools.source_record import SourceRecord
+from tfrecords_tools.stable_hash import in_hash_order
 from tfrecords_tools.writer import DatasetWriter
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 _IMAGES_AHEAD = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class SourceRecord:
-    """A record whose image or video is still a path.
-
-    Attributes:
-        split: Split that it belongs to.
-        values: The record without its image or video.
-        image: Path of the image or video; None for records without one.
-        places: The rows that it was made from.
-    """
-
-    split: str
-    values: dict[str, Any]
-    image: pathlib.Path | None
-    places: tuple[Place, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildResult:
-    """What a build wrote.
-
-    Attributes:
-        directory: The data directory.
-        num_records: Records by split.
-        num_bytes: Size of all files.
-        num_skipped: Rows that were left out; `skipped.jsonl` lists them.
-        seconds: Time that the build took.
-    """
-
-    directory: pathlib.Path
-    num_records: dict[str, int]
-    num_bytes: int
-    num_skipped: int
-    seconds: float
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{name} {n:,}" for name, n in self.num_records.items())
-        skipped = f", {self.num_skipped:,} rows skipped" if self.num_skipped else ""
-        return (
-            f"{self.directory}: {counts} records{skipped}, "
-            f"{self.num_bytes / 1e6:,.1f} MB, {self.seconds:.1f} s"
-        )
-
-
 def write_records(
-    writer: DatasetWriter,
-    records: Sequence[SourceRecord],
+    records: Iterable[SourceRecord],
     bad_rows: BadRows,
     *,
-    check_images: bool,
+    output_dir: str | os.PathLike,
+    name: str,
+    features: "tfds.features.FeaturesDict",
+    options: BuildOptions,
     started: float,
+    validation_fraction: float = 0.0,
+    test_fraction: float = 0.0,
+    description: str = "",
     feature: str = "image",
     read: Callable[[pathlib.Path], Any] | None = None,
 ) -> BuildResult:
-    """Reads the images or videos of the records and writes all of it.
+    """Writes records into `output_dir/name/1.0.0/`, in the order of a hash of the id.
 
     Args:
-        writer: Where to write; not yet entered.
-        records: The records in the order of writing.
+        records: The records of the source. Records whose split is None get one by a
+            hash of their group.
         bad_rows: Takes the rows that had to be left out.
-        check_images: Decode every image once, to be sure that training can.
+        output_dir: Directory that will hold the dataset.
+        name: Name of the dataset.
+        features: What a record is.
+        options: What the user chose.
         started: When the build began, from `time.perf_counter()`.
+        validation_fraction: Share for validation, where the source names no split.
+        test_fraction: Share for test, where the source names no split.
+        description: Text for `dataset_info.json`.
         feature: Name of the feature that is read from the files.
         read: Reads a file, in place of reading and checking an image.
 
     Returns:
-        Counts, size and time.
+        Directory, counts, size and time.
+
+    Raises:
+        ValueError: If the dataset exists, a record does not fit the features, or an
+            image is bad and bad rows are not skipped.
     """
-    with writer, progress_bar(f"Writing {writer.name}", len(records)) as advance:
-        for record, content in _with_files(records, check_images, read):
+    writer = DatasetWriter(
+        output_dir,
+        name,
+        features,
+        num_shards=options.num_shards,
+        shard_megabytes=options.shard_megabytes,
+        description=description,
+        overwrite=options.overwrite,
+    )
+    ordered = in_hash_order(
+        with_splits(records, validation_fraction, test_fraction),
+        lambda record: record.values["id"],
+    )
+    with writer, progress_bar(f"Writing {writer.name}", len(ordered)) as advance:
+        for record, content in _with_files(ordered, options, read):
             if isinstance(content, ValueError):
                 for place in record.places:
                     bad_rows.add(place, str(content))
@@ -106,7 +98,7 @@ def write_records(
 
 def _with_files(
     records: Iterable[SourceRecord],
-    check_images: bool,
+    options: BuildOptions,
     read: Callable[[pathlib.Path], Any] | None,
 ) -> Iterator[tuple[SourceRecord, Any]]:
     """Each record with what its file holds, or with the error that says why not.
@@ -120,7 +112,8 @@ def _with_files(
         try:
             if read is not None:
                 return read(path)
-            encoded = read_image(path, decode=check_images and path not in good)
+            decode = options.check_images and path not in good
+            encoded = read_image(path, decode=decode)
         except ValueError as error:
             return error
         good.add(path)
@@ -134,7 +127,8 @@ def _with_files(
         return record, future.result() if future else load(record.image)
 
     ahead: collections.deque = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    workers = options.num_workers or os.cpu_count()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for record in records:
             known = record.image is None or record.image in good
             ahead.append((record, None if known else pool.submit(load, record.image)))

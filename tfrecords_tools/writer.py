@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 import os
 import pathlib
 import re
@@ -39,6 +40,7 @@ class DatasetWriter:
         num_shards: Shards per split, or a dict from split to shards. By default one
             for every 128 MiB, and at least 4 for splits of 1000 records or more,
             so that small sets are read in parallel too. Never more than records.
+        shard_megabytes: Size of a shard, about, in place of `num_shards`.
         description: Text for `dataset_info.json`.
         overwrite: Replace a dataset that is already there.
 
@@ -66,6 +68,7 @@ class DatasetWriter:
         *,
         version: str = "1.0.0",
         num_shards: int | dict[str, int] | None = None,
+        shard_megabytes: float | None = None,
         description: str = "",
         overwrite: bool = False,
     ):
@@ -74,6 +77,7 @@ class DatasetWriter:
         self.features = features
         self.version = version
         self.num_shards = num_shards
+        self.shard_megabytes = shard_megabytes
         self.description = description
         self.overwrite = overwrite
         self.directory = self.output_dir / name / version
@@ -296,4 +300,6 @@ class DatasetWriter:
         number = self.num_shards
         if isinstance(number, dict):
             number = number.get(split)
+        if number is None and self.shard_megabytes:
+            number = math.ceil(sum(lengths) / (self.shard_megabytes * 1e6))
         return max(1, min(number or usual_num_shards(lengths), len(lengths)))

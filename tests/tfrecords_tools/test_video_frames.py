@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kmmft.data import schema
-from tfrecords_tools import build_manifest, read_video
+from tfrecords_tools import BuildOptions, build_manifest, read_video
 from tfrecords_tools.__main__ import main
 
 av = pytest.importorskip("av")
@@ -213,7 +213,7 @@ def test_bad_videos_are_rows_to_mend_or_skip(tmp_path):
     rows = [{"video": name, "caption": "a"} for name in ["whole.mp4", *reasons]]
     with pytest.raises(ValueError, match=r"clips\.jsonl line \d+: The video .*--skip"):
         build(tmp_path, rows)
-    result = build(tmp_path, rows, skip_bad=True)
+    result = build(tmp_path, rows, options=BuildOptions(skip_bad=True))
     assert result.num_records == {"train": 1}
     skipped = (result.directory / "skipped.jsonl").read_text().splitlines()
     lines = sorted(json.loads(line)["line"] for line in skipped)
@@ -236,5 +236,5 @@ def test_without_the_library_gifs_are_read_and_the_rest_says_how(tmp_path, monke
     rows = [{"video": name, "caption": "a"} for name in ("b.gif", "a.mp4")]
     # Not a fault of the row, so nothing is skipped.
     with pytest.raises(ValueError, match=r"pip install 'kmmft\[video\]'"):
-        build(tmp_path, rows, skip_bad=True)
+        build(tmp_path, rows, options=BuildOptions(skip_bad=True))
     assert build(tmp_path, rows[:1]).num_records == {"train": 1}

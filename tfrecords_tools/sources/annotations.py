@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.sources.annotation_formats import READERS, Format, Rows, columns
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_records import manifest_records
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
-from tfrecords_tools.write_records import BuildResult, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.stable_hash import check_fractions
+from tfrecords_tools.write_records import write_records
 
 
 def build_annotations(
@@ -24,10 +25,7 @@ def build_annotations(
     questions: Sequence[str] = (),
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
-    num_shards: int | None = None,
-    check_images: bool = True,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes the entries of annotation files as records.
 
@@ -46,10 +44,7 @@ def build_annotations(
         questions: For vqa2, the files of questions, one for each of annotations.
         validation_fraction: Share for validation, where nothing names a split.
         test_fraction: Share for test, where nothing names a split.
-        num_shards: Files per split; default: by size and number of records.
-        check_images: Decode every image, so that no broken one gets in.
-        skip_bad: Leave bad entries out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -71,36 +66,24 @@ def build_annotations(
         )
     folders = [pathlib.Path(folder).absolute() for folder in images]
     root = pathlib.Path(os.path.commonpath(folders))
-    kind, bad_rows = columns(format), BadRows(skip_bad)
-
-    def choose(image: str) -> str:
-        return choose_split(image, validation_fraction, test_fraction)
-
-    records = manifest_records(
-        _rows(format, annotations, questions, folders, root, choose),
-        root,
-        kind,
-        choose,
-        bad_rows,
-    )
+    kind, bad_rows = columns(format), BadRows(options.skip_bad)
+    rows = _rows(format, annotations, questions, folders, root)
+    records = manifest_records(rows, root, kind, bad_rows)
     labels = [record.values["label"] for record in records if kind.label]
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        kind.features(sorted_class_names(labels)),
-        num_shards=num_shards,
-        overwrite=overwrite,
-    )
     return write_records(
-        writer,
-        in_hash_order(records, lambda record: record.values["id"]),
+        records,
         bad_rows,
-        check_images=check_images,
+        output_dir=output_dir,
+        name=name,
+        features=kind.features(sorted_class_names(labels)),
+        options=options,
         started=started,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
     )
 
 
-def _rows(format, annotations, questions, folders, root, choose) -> Rows:
+def _rows(format, annotations, questions, folders, root) -> Rows:
     for number, named in enumerate(annotations):
         split, _, file = named.rpartition("=")
         files = [pathlib.Path(file), *map(pathlib.Path, questions[number : number + 1])]
@@ -112,8 +95,8 @@ def _rows(format, annotations, questions, folders, root, choose) -> Rows:
             )
         for place, row in READERS[format](*files):
             image = row.get("image") and _find(row["image"], folders, root)
-            own = row.get("split") or split or (choose(image) if image else "train")
-            yield place, row | {"image": image, "split": own}
+            own = row.get("split") or split
+            yield place, row | {"image": image} | ({"split": own} if own else {})
 
 
 def _find(image: str, folders: list[pathlib.Path], root: pathlib.Path) -> str:

@@ -7,9 +7,11 @@ import pathlib
 import time
 
 from tfrecords_tools.bad_rows import BadRows, Place
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
-from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.source_record import SourceRecord
+from tfrecords_tools.stable_hash import check_fractions
+from tfrecords_tools.write_records import write_records
 
 _SHAPES = ("circle", "rectangle", "triangle")
 
@@ -20,10 +22,7 @@ def build_easy_vqa(
     name: str = "easy_vqa",
     validation_fraction: float = 0.05,
     source_dir: str | None = None,
-    num_shards: int | None = None,
-    check_images: bool = True,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes easy-VQA: 48k questions about 5k pictures of one shape each.
 
@@ -36,10 +35,7 @@ def build_easy_vqa(
         name: Name of the dataset.
         validation_fraction: Share of the training images that go to validation.
         source_dir: Directory with train/ and test/; default: the package's own.
-        num_shards: Files per split; default: by size and number of records.
-        check_images: Decode every image, so that no broken one gets in.
-        skip_bad: Leave bad rows out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -55,27 +51,22 @@ def build_easy_vqa(
     started = time.perf_counter()
     check_fractions(validation_fraction)
     source = pathlib.Path(source_dir) if source_dir else _package_data()
-    bad_rows = BadRows(skip_bad)
+    bad_rows = BadRows(options.skip_bad)
     records = [
         record
         for split in ("train", "test")
-        for record in _read_split(source, split, validation_fraction, bad_rows)
+        for record in _read_split(source, split, bad_rows)
     ]
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        schema.image_question_answer(),
-        num_shards=num_shards,
-        description="easy-VQA: questions about pictures of simple shapes.",
-        overwrite=overwrite,
-    )
     return write_records(
-        writer,
-        # The questions about one image must not stand together.
-        in_hash_order(records, lambda record: record.values["id"]),
+        records,
         bad_rows,
-        check_images=check_images,
+        output_dir=output_dir,
+        name=name,
+        features=schema.image_question_answer(),
+        options=options,
         started=started,
+        validation_fraction=validation_fraction,
+        description="easy-VQA: questions about pictures of simple shapes.",
     )
 
 
@@ -90,7 +81,7 @@ def _package_data() -> pathlib.Path:
 
 
 def _read_split(
-    source: pathlib.Path, split: str, validation_fraction: float, bad_rows: BadRows
+    source: pathlib.Path, split: str, bad_rows: BadRows
 ) -> list[SourceRecord]:
     path = source / split / "questions.json"
     try:
@@ -118,11 +109,10 @@ def _read_split(
             "question_type": _question_type(answer),
             "answer": answer,
         }
-        chosen = split
-        if split == "train":
-            chosen = choose_split(image_id, validation_fraction)
+        # Validation is cut from the training images.
+        named = None if split == "train" else split
         image = images / f"{number}.png"
-        records.append(SourceRecord(chosen, values, image, (place,)))
+        records.append(SourceRecord(named, values, image, (place,), image_id))
     return records
 
 

@@ -7,12 +7,14 @@ import pathlib
 import time
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.image_bytes import EXTENSIONS
+from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.split_names import split_name
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
-from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.stable_hash import check_fractions
+from tfrecords_tools.write_records import write_records
 
 _logger = logging.getLogger(__name__)
 
@@ -26,10 +28,7 @@ def build_image_folder(
     name: str,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
-    num_shards: int | None = None,
-    check_images: bool = True,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes images that lie in one folder per class: `cat/1.jpg`, `train/cat/1.jpg`.
 
@@ -45,10 +44,7 @@ def build_image_folder(
         name: Name of the dataset.
         validation_fraction: Share for validation, if folders do not say.
         test_fraction: Share for test, if folders do not say.
-        num_shards: Files per split; default: by size and number of records.
-        check_images: Decode every image, so that no broken one gets in.
-        skip_bad: Leave bad images out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -68,26 +64,20 @@ def build_image_folder(
     for path in images:
         parts = path.relative_to(root).parts
         key = "/".join(parts)
-        if with_splits:
-            split = split_name(parts[0])
-        else:
-            split = choose_split(key, validation_fraction, test_fraction)
+        split = split_name(parts[0]) if with_splits else None
         values = {"id": key, "label": parts[1] if with_splits else parts[0]}
         records.append(SourceRecord(split, values, path, (Place(key),)))
     class_names = sorted_class_names(record.values["label"] for record in records)
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        schema.labelled(image=True, text=False, class_names=class_names),
-        num_shards=num_shards,
-        overwrite=overwrite,
-    )
     return write_records(
-        writer,
-        in_hash_order(records, lambda record: record.values["id"]),
-        BadRows(skip_bad),
-        check_images=check_images,
+        records,
+        BadRows(options.skip_bad),
+        output_dir=output_dir,
+        name=name,
+        features=schema.labelled(image=True, text=False, class_names=class_names),
+        options=options,
         started=started,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
     )
 
 

@@ -5,14 +5,15 @@ import pathlib
 import time
 
 from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
 from tfrecords_tools.sources.manifest_rows import read_rows
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
+from tfrecords_tools.stable_hash import check_fractions
 from tfrecords_tools.video_frames import check_videos, read_video
-from tfrecords_tools.write_records import BuildResult, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.write_records import write_records
 
 
 def build_manifest(
@@ -29,14 +30,12 @@ def build_manifest(
     text_column: str | None = None,
     id_column: str | None = None,
     split_column: str | None = None,
+    group_column: str | None = None,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
-    num_shards: int | None = None,
     num_frames: int = 16,
     frame_size: int = 256,
-    check_images: bool = True,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes the rows of a manifest as records.
 
@@ -63,14 +62,13 @@ def build_manifest(
             captions, the number of the line otherwise.
         split_column: Column with the split; val, valid and dev become validation.
             Without it, rows are split by a hash of the file's path, or of the text.
+        group_column: Column with what must not be torn apart, such as a person or a
+            shop: rows are split by its hash instead.
         validation_fraction: Share for validation, without a split column.
         test_fraction: Share for test, without a split column.
-        num_shards: Files per split; default: by size and number of records.
         num_frames: Most frames to keep of a video.
         frame_size: Shorter side of a video's frames; smaller ones stay as they are.
-        check_images: Decode every image, so that no broken one gets in.
-        skip_bad: Leave bad rows out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -93,6 +91,11 @@ def build_manifest(
     """
     started = time.perf_counter()
     check_fractions(validation_fraction, test_fraction)
+    if split_column and group_column:
+        raise ValueError(
+            "A group decides the split of its rows. Received: split_column="
+            f"{split_column!r} and group_column={group_column!r}; give one of them."
+        )
     columns = ManifestColumns(
         image=image_column,
         video=video_column,
@@ -103,16 +106,12 @@ def build_manifest(
         answer=answer_column,
         id=id_column,
         split=split_column,
+        group=group_column,
     )
-    bad_rows = BadRows(skip_bad)
+    bad_rows = BadRows(options.skip_bad)
     path = pathlib.Path(manifest)
-    records = manifest_records(
-        read_rows(path, columns.names, bad_rows),
-        path.parent,
-        columns,
-        lambda key: choose_split(key, validation_fraction, test_fraction),
-        bad_rows,
-    )
+    rows = read_rows(path, columns.names, bad_rows)
+    records = manifest_records(rows, path.parent, columns, bad_rows)
     video = {}
     if columns.video:
         check_videos((record.image for record in records), num_frames, frame_size)
@@ -121,18 +120,15 @@ def build_manifest(
         )
         video = {"feature": "video", "read": read}
     labels = [record.values["label"] for record in records if columns.label]
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        columns.features(sorted_class_names(labels)),
-        num_shards=num_shards,
-        overwrite=overwrite,
-    )
     return write_records(
-        writer,
-        in_hash_order(records, lambda record: record.values["id"]),
+        records,
         bad_rows,
-        check_images=check_images,
+        output_dir=output_dir,
+        name=name,
+        features=columns.features(sorted_class_names(labels)),
+        options=options,
         started=started,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
         **video,
     )

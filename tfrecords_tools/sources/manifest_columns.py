@@ -29,13 +29,14 @@ class ManifestColumns:
     answer: str | None = None
     id: str | None = None
     split: str | None = None
+    group: str | None = None
 
     def __post_init__(self):
         given = {
             field.name
             for field in dataclasses.fields(self)
             if getattr(self, field.name) is not None
-        } - {"id", "split"}
+        } - {"id", "split", "group"}
         if given not in (
             {"image", "caption"},
             {"video", "caption"},
@@ -48,7 +49,7 @@ class ManifestColumns:
             raise ValueError(
                 "The columns must be image and caption; or video and caption; or "
                 "image, question and answer; or label with image, text or both (and id "
-                "and split with any). "
+                "and split or group with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 

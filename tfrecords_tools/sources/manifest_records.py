@@ -2,21 +2,15 @@
 
 import dataclasses
 import json
-import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
-from tfrecords_tools.write_records import SourceRecord
-
-_logger = logging.getLogger(__name__)
-
-# From what must not be torn apart (an image, a text) to a split.
-ChooseSplit = Callable[[str], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +20,16 @@ class _Row:
     Attributes:
         place: Where it stands.
         id: Its id, or None without an id column.
-        split: Its split.
+        split: Its split, or None if nothing names one.
+        group: What must not be torn apart: the group column, else the image or text.
         image: Path of the image or video as the manifest means it, or None.
         texts: Text by kind; several only for captions in JSONL.
     """
 
     place: Place
     id: str | None
-    split: str
+    split: str | None
+    group: str
     image: str | None
     texts: dict[str, list[str]]
 
@@ -42,28 +38,26 @@ def manifest_records(
     rows: Iterable[tuple[Place, dict[str, Any]]],
     root: pathlib.Path,
     columns: ManifestColumns,
-    choose_split: ChooseSplit,
     bad_rows: BadRows,
 ) -> list[SourceRecord]:
     """Makes records from rows.
 
     Args:
-        rows: Where each row stands, and its values by column.
+        rows: Where each row stands, and its values by column. The column of the split
+            may be absent from a row, which is then split by a hash.
         root: Folder that paths of images and videos are relative to.
         columns: Which columns hold what.
-        choose_split: Chooses a split where there is no split column.
         bad_rows: Takes the rows that cannot become records.
 
     Returns:
         The records in the order of their first rows. Rows with captions of one image
         or video make one record.
     """
-    checked = _read(rows, root, columns, choose_split, bad_rows)
+    checked = _read(rows, root, columns, bad_rows)
     if columns.caption:
         records = _by_image(checked, root, bad_rows)
     else:
         records = _by_row(checked, root, columns, bad_rows)
-        _warn_of_shared_images(records)
     if not records and not bad_rows.found:
         raise ValueError("There must be at least one row. Received: none; fill it.")
     if not records:
@@ -79,12 +73,11 @@ def _read(
     rows: Iterable[tuple[Place, dict[str, Any]]],
     root: pathlib.Path,
     columns: ManifestColumns,
-    choose_split: ChooseSplit,
     bad_rows: BadRows,
 ) -> Iterator[_Row]:
     for place, row in rows:
         try:
-            yield _check(place, row, root, columns, choose_split)
+            yield _check(place, row, root, columns)
         except ValueError as error:
             bad_rows.add(place, str(error))
 
@@ -94,7 +87,6 @@ def _check(
     row: dict[str, Any],
     root: pathlib.Path,
     columns: ManifestColumns,
-    choose_split: ChooseSplit,
 ) -> _Row:
     texts = {}
     for kind in ("caption", "question", "answer", "label", "text"):
@@ -106,17 +98,19 @@ def _check(
         texts[kind] = [_text(one, column) for one in (value if several else [value])]
     column = columns.image or columns.video
     image = column and _image_key(_text(row[column], column), root)
-    if columns.split is not None:
+    split = None
+    if columns.split in row:
         split = split_name(_text(row[columns.split], columns.split))
         if not split.isidentifier() or split == "all":
             raise ValueError(
                 f"The column {columns.split!r} holds {split!r}, which cannot name a "
                 "split; use letters, digits and '_'."
             )
-    else:
-        split = choose_split(image or texts["text"][0])
     row_id = None if columns.id is None else _text(row[columns.id], columns.id)
-    return _Row(place, row_id, split, image, texts)
+    group = image or texts["text"][0]
+    if columns.group is not None:
+        group = _text(row[columns.group], columns.group)
+    return _Row(place, row_id, split, group, image, texts)
 
 
 def _text(value: Any, column: str) -> str:
@@ -159,6 +153,11 @@ def _by_image(
                 f"The file {row.image!r} is in split {row.split!r} here and in "
                 f"{first.split!r} on line {first.place.line}; choose one."
             )
+        elif first.group != row.group:
+            reason = (
+                f"The file {row.image!r} is in group {row.group!r} here and in "
+                f"{first.group!r} on line {first.place.line}; choose one."
+            )
         else:
             group.append(row)
             continue
@@ -172,6 +171,7 @@ def _by_image(
             },
             root / image,
             tuple(row.place for row in group),
+            group[0].group,
         )
         for image, group in groups.items()
         if group
@@ -200,20 +200,5 @@ def _by_row(
         if columns.kind == "image_question_answer":
             values |= {"image_id": row.image, "question_type": ""}
         image = None if row.image is None else root / row.image
-        records.append(SourceRecord(row.split, values, image, (row.place,)))
+        records.append(SourceRecord(row.split, values, image, (row.place,), row.group))
     return records
-
-
-def _warn_of_shared_images(records: list[SourceRecord]) -> None:
-    splits: dict[pathlib.Path, set[str]] = {}
-    for record in records:
-        if record.image is not None:
-            splits.setdefault(record.image, set()).add(record.split)
-    shared = [image for image, names in splits.items() if len(names) > 1]
-    if shared:
-        _logger.warning(
-            "%d images are in more than one split, such as %s: results on the later "
-            "splits will look too good.",
-            len(shared),
-            shared[0],
-        )

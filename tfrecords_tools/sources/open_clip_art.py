@@ -14,19 +14,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.near_duplicates import (
     HASH_SIDE,
     group_near_duplicates,
     perceptual_hash,
 )
+from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.open_clip_art_captions import (
     Drawing,
     read_drawing,
     series_of,
 )
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
-from tfrecords_tools.write_records import BuildResult, SourceRecord, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.stable_hash import check_fractions, choose_split
+from tfrecords_tools.write_records import write_records
 
 # Titles of sets of icons ("Lemon SVG theme") do not tell what a picture shows.
 MAX_TITLE_USES = 2
@@ -59,9 +61,7 @@ def build_open_clip_art(
     image_size: int = 256,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
-    num_shards: int | None = None,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes Open Clip Art 0.18: about 2,100 drawings in the public domain.
 
@@ -82,9 +82,7 @@ def build_open_clip_art(
         image_size: Longest side of the pictures that are written.
         validation_fraction: Share for validation.
         test_fraction: Share for test.
-        num_shards: Files per split; default: by size and number of records.
-        skip_bad: Leave unreadable files out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -105,16 +103,8 @@ def build_open_clip_art(
             f"image_size={image_size}; 256 is usual."
         )
     source = pathlib.Path(source_dir)
-    bad_rows = BadRows(skip_bad)
+    bad_rows = BadRows(options.skip_bad)
     chosen = _choose(_read_drawings(source, bad_rows))
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        schema.image_text(),
-        num_shards=num_shards,
-        description="Open Clip Art 0.18: drawings with title and tags, public domain.",
-        overwrite=overwrite,
-    )
     with tempfile.TemporaryDirectory() as folder:
         pictures = render_pictures(
             source, chosen, pathlib.Path(folder), image_size, bad_rows
@@ -125,11 +115,15 @@ def build_open_clip_art(
             for picture, split in zip(pictures, splits, strict=True)
         ]
         return write_records(
-            writer,
-            in_hash_order(records, lambda record: record.values["id"]),
+            records,
             bad_rows,
-            check_images=True,
+            output_dir=output_dir,
+            name=name,
+            features=schema.image_text(),
+            options=options,
             started=started,
+            description="Open Clip Art 0.18: drawings with title and tags, public "
+            "domain.",
         )
 
 

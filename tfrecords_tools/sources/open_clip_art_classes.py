@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.near_duplicates import group_near_duplicates, perceptual_hash
 from tfrecords_tools.sources.open_clip_art import Picture, render_pictures
 from tfrecords_tools.sources.open_clip_art_captions import (
@@ -19,8 +21,7 @@ from tfrecords_tools.sources.open_clip_art_captions import (
     series_of,
 )
 from tfrecords_tools.stable_hash import in_hash_order
-from tfrecords_tools.write_records import BuildResult, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.write_records import write_records
 
 # Folders below png/. Each class has 60 pictures or more that are no near-duplicates.
 CLASSES = {
@@ -96,13 +97,6 @@ def build_open_clip_art_classes(
     source = pathlib.Path(source_dir)
     class_of = _class_of(source, classes, max_per_class)
     bad_rows = BadRows(skip_bad=True)
-    writer = DatasetWriter(
-        output_dir,
-        name,
-        schema.labelled(text=False, class_names=list(classes)),
-        description="Open Clip Art 0.18: drawings by kind of thing, public domain.",
-        overwrite=overwrite,
-    )
     drawings = [Picture(file, _drawing(source, file)) for file in class_of]
     with tempfile.TemporaryDirectory() as folder:
         pictures = render_pictures(
@@ -120,11 +114,16 @@ def build_open_clip_art_classes(
             if picture.name in split_of
         ]
         return write_records(
-            writer,
-            in_hash_order(records, lambda record: record.values["id"]),
+            records,
             bad_rows,
-            check_images=False,
+            output_dir=output_dir,
+            name=name,
+            features=schema.labelled(text=False, class_names=list(classes)),
+            options=BuildOptions(
+                check_images=False, skip_bad=True, overwrite=overwrite
+            ),
             started=started,
+            description="Open Clip Art 0.18: drawings by kind of thing, public domain.",
         )
 
 

@@ -6,17 +6,18 @@ import pathlib
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.image_bytes import EXTENSIONS
 from tfrecords_tools.sources.annotation_formats import Rows
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
-from tfrecords_tools.stable_hash import check_fractions, choose_split, in_hash_order
-from tfrecords_tools.write_records import BuildResult, write_records
-from tfrecords_tools.writer import DatasetWriter
+from tfrecords_tools.stable_hash import check_fractions
+from tfrecords_tools.write_records import write_records
 
 
 def build_webdataset(
@@ -28,10 +29,7 @@ def build_webdataset(
     label: str | None = None,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
-    num_shards: int | None = None,
-    check_images: bool = True,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes the samples of .tar shards as records.
 
@@ -50,10 +48,7 @@ def build_webdataset(
         label: Ending of the files with labels, such as cls; json.label likewise.
         validation_fraction: Share for validation, where nothing names a split.
         test_fraction: Share for test, where nothing names a split.
-        num_shards: Files per split; default: by size and number of records.
-        check_images: Decode every image, so that no broken one gets in.
-        skip_bad: Leave bad samples out and list them in skipped.jsonl.
-        overwrite: Replace the dataset if it exists.
+        options: What all sources share; see `BuildOptions`.
 
     Returns:
         Directory, counts by split, size and time.
@@ -65,37 +60,26 @@ def build_webdataset(
     started = time.perf_counter()
     check_fractions(validation_fraction, test_fraction)
     columns = _columns(caption, label)
-    bad_rows = BadRows(skip_bad)
-
-    def choose(key: str) -> str:
-        return choose_split(key, validation_fraction, test_fraction)
+    bad_rows = BadRows(options.skip_bad)
 
     wanted = {"text" if label else "caption": caption, "label": label}
     wanted = {kind: place for kind, place in wanted.items() if place}
     pathlib.Path(output_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".unpacked-") as folder:
         root = pathlib.Path(folder)
-        records = manifest_records(
-            _rows(_archives(shards), wanted, root, choose, bad_rows),
-            root,
-            columns,
-            choose,
-            bad_rows,
-        )
+        rows = _rows(_archives(shards), wanted, root, bad_rows)
+        records = manifest_records(rows, root, columns, bad_rows)
         labels = [record.values["label"] for record in records if label]
-        writer = DatasetWriter(
-            output_dir,
-            name,
-            columns.features(sorted_class_names(labels)),
-            num_shards=num_shards,
-            overwrite=overwrite,
-        )
         return write_records(
-            writer,
-            in_hash_order(records, lambda record: record.values["id"]),
+            records,
             bad_rows,
-            check_images=check_images,
+            output_dir=output_dir,
+            name=name,
+            features=columns.features(sorted_class_names(labels)),
+            options=options,
             started=started,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
         )
 
 
@@ -110,6 +94,7 @@ def _columns(caption: str | None, label: str | None) -> ManifestColumns:
         image="image",
         id="id",
         split="split",
+        group="group",
         label="label" if label else None,
         **(text if caption else {}),
     )
@@ -133,7 +118,6 @@ def _rows(
     archives: Sequence[tuple[str, pathlib.Path]],
     wanted: dict[str, str],
     root: pathlib.Path,
-    choose: Callable[[str], str],
     bad_rows: BadRows,
 ) -> Rows:
     number = 0
@@ -153,8 +137,10 @@ def _rows(
             except ValueError as error:
                 bad_rows.add(place, f"Its texts cannot be read ({error}); mend them.")
                 continue
-            split_of_key = split or choose(key)
-            yield place, row | {"image": path.name, "id": key, "split": split_of_key}
+            named = {"split": split} if split else {}
+            # Not the path, which is no name of the sample.
+            own = {"image": path.name, "id": key, "group": key}
+            yield place, row | own | named
 
 
 def _samples(

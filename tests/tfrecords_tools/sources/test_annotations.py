@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow_datasets as tfds
 
-from tfrecords_tools import build_annotations, build_manifest
+from tfrecords_tools import BuildOptions, build_annotations, build_manifest
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_snli_ve_and_hateful_memes(tmp_path, images):
     assert len(records) == 2
     assert records["4705552913.jpg#neutral"]["label"] == 1
     line = {"id": 42953, "img": "img/42953.png", "label": 1, "text": "its their"}
-    options["overwrite"] = True
+    options["options"] = BuildOptions(overwrite=True)
     text = json.dumps(line)
     records = build(tmp_path, "hateful_memes", {"e.jsonl": text}, root, **options)
     assert records["train"]["42953"]["text"] == b"its their"
@@ -187,10 +187,14 @@ def test_parquet_manifest(tmp_path, images):
     result = build_manifest(caption_column="captions", **options)
     assert result.num_records == {"train": 1, "test": 1}
     with pytest.raises(ValueError, match=r"no column 'caption'; did you mean 'captio"):
-        build_manifest(caption_column="caption", overwrite=True, **options)
+        build_manifest(
+            caption_column="caption", options=BuildOptions(overwrite=True), **options
+        )
     (tmp_path / "pairs.parquet").write_text("file,captions")
     with pytest.raises(ValueError, match="must be a Parquet file"):
-        build_manifest(caption_column="captions", overwrite=True, **options)
+        build_manifest(
+            caption_column="captions", options=BuildOptions(overwrite=True), **options
+        )
 
 
 BAD = {"images": [{"id": 1, "file_name": "a.jpg"}]}

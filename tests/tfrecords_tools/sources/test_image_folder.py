@@ -1,7 +1,7 @@
 import pytest
 import tensorflow_datasets as tfds
 
-from tfrecords_tools import build_image_folder
+from tfrecords_tools import BuildOptions, build_image_folder
 
 
 @pytest.fixture
@@ -71,7 +71,12 @@ def test_a_bad_image_is_named_or_skipped(fill):
     (folder / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n rubbish")
     with pytest.raises(ValueError, match=r"^b/2\.png: .*cannot be decoded"):
         build(folder, test_fraction=0.0, validation_fraction=0.0)
-    result = build(folder, skip_bad=True, test_fraction=0.0, validation_fraction=0.0)
+    result = build(
+        folder,
+        options=BuildOptions(skip_bad=True),
+        test_fraction=0.0,
+        validation_fraction=0.0,
+    )
     assert result.num_records == {"train": 1}
     assert '"b/2.png"' in (result.directory / "skipped.jsonl").read_text()
 

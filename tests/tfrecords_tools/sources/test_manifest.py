@@ -4,7 +4,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kmmft.data import schema
-from tfrecords_tools import build_manifest
+from tfrecords_tools import BuildOptions, build_manifest
 
 
 @pytest.fixture
@@ -135,7 +135,14 @@ def test_hashed_splits_keep_images_together_and_are_stable(folder):
     assert sum(map(len, images.values())) == 40  # So no image is in two splits.
     assert min(map(len, images.values())) > 2
     before = {path.name: path.read_bytes() for path in result.directory.iterdir()}
-    again = build(folder, text, "jsonl", overwrite=True, **columns, **fractions)
+    again = build(
+        folder,
+        text,
+        "jsonl",
+        options=BuildOptions(overwrite=True),
+        **columns,
+        **fractions,
+    )
     assert before == {p.name: p.read_bytes() for p in again.directory.iterdir()}
     # The order is not that of the manifest.
     ids = list(read(result))
@@ -191,7 +198,9 @@ def test_bad_row_is_named_or_skipped(folder, case):
     assert "--skip_bad" in str(e.value)
     assert "\n" not in str(e.value)
     assert not (folder / "out" / "pairs").exists()
-    result = build(folder, text, ending, skip_bad=True, **CAPTIONS)
+    result = build(
+        folder, text, ending, options=BuildOptions(skip_bad=True), **CAPTIONS
+    )
     assert result.num_records == {"train": 1}
     assert result.num_skipped == 1
     assert "1 rows skipped" in str(result)
@@ -204,7 +213,7 @@ def test_bad_row_is_named_or_skipped(folder, case):
 def test_rows_after_a_bad_one_are_read(folder, caplog):
     text = 'image,caption\n"0.png"x,a\n1.png,b\n2.png,"c\nd"\ngone.png,e\n'
     text += "2.png,f,g\n0.png,h\ngone.png,i\n"
-    result = build(folder, text, skip_bad=True, **CAPTIONS)
+    result = build(folder, text, options=BuildOptions(skip_bad=True), **CAPTIONS)
     assert read(result).keys() == {"0.png", "1.png", "2.png"}
     lines = (result.directory / "skipped.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in lines] == [2, 7, 6, 9]
@@ -213,13 +222,14 @@ def test_rows_after_a_bad_one_are_read(folder, caplog):
 
 def test_unchecked_images_are_still_looked_at(folder):
     text = "image,caption\ncut.jpg,a\n"
-    assert build(folder, text, check_images=False, **CAPTIONS).num_records
+    assert build(
+        folder, text, options=BuildOptions(check_images=False), **CAPTIONS
+    ).num_records
     with pytest.raises(ValueError, match="HTML page"):
         build(
             folder,
             "image,caption\npage.jpg,a\n",
-            check_images=False,
-            overwrite=True,
+            options=BuildOptions(check_images=False, overwrite=True),
             **CAPTIONS,
         )
 
@@ -253,7 +263,7 @@ def test_bad_manifest(folder, ending, text, message):
 def test_a_bad_header_is_never_skipped(folder, skip_bad):
     text = "image,caption\n0.png,a\n".encode("utf-16")
     with pytest.raises(ValueError, match=r"line 1: The line is not valid UTF-8"):
-        build(folder, text, skip_bad=skip_bad, **CAPTIONS)
+        build(folder, text, options=BuildOptions(skip_bad=skip_bad), **CAPTIONS)
 
 
 def test_missing_manifest_and_no_good_row(folder):
@@ -262,9 +272,19 @@ def test_missing_manifest_and_no_good_row(folder):
             manifest=folder / "no.csv", output_dir=folder, name="x", **CAPTIONS
         )
     with pytest.raises(ValueError, match=r"2 rows, all bad, the first: pairs\.csv lin"):
-        build(folder, "image,caption\n0.png,\n1.png,\n", skip_bad=True, **CAPTIONS)
+        build(
+            folder,
+            "image,caption\n0.png,\n1.png,\n",
+            options=BuildOptions(skip_bad=True),
+            **CAPTIONS,
+        )
     with pytest.raises(ValueError, match="at least one record"):
-        build(folder, "image,caption\ngone.png,a\n", skip_bad=True, **CAPTIONS)
+        build(
+            folder,
+            "image,caption\ngone.png,a\n",
+            options=BuildOptions(skip_bad=True),
+            **CAPTIONS,
+        )
 
 
 @pytest.mark.parametrize(
@@ -291,7 +311,7 @@ def test_same_id_twice_and_image_in_two_splits(folder, caplog):
     columns = {f"{name}_column": name for name in names}
     with pytest.raises(ValueError, match=r"line 3: The id 'x' is on line 2 too"):
         build(folder, text, **columns)
-    result = build(folder, text, skip_bad=True, **columns)
+    result = build(folder, text, options=BuildOptions(skip_bad=True), **columns)
     assert result.num_records == {"train": 1, "test": 1}
     assert "1 images are in more than one split" in caplog.text
 
@@ -315,3 +335,27 @@ def test_columns_that_make_no_record(folder, columns):
 def test_bad_fractions(folder):
     with pytest.raises(ValueError, match="together less than 1"):
         build(folder, "", validation_fraction=0.5, test_fraction=0.5, **CAPTIONS)
+
+
+def test_groups_stay_together(folder):
+    rows = [(f"{number % 3}.png", f"p{number % 20}") for number in range(60)]
+    text = "image,label,person\n"
+    text += "".join(f"{image},a,{person}\n" for image, person in rows)
+    columns = {"image_column": "image", "label_column": "label"}
+    options = {"validation_fraction": 0.3, "test_fraction": 0.3}
+    result = build(folder, text, group_column="person", **columns, **options)
+    people = {}
+    for split in result.num_records:
+        for record_id in read(result, split):
+            person = rows[int(record_id.removeprefix("line-")) - 2][1]
+            people.setdefault(person, set()).add(split)
+    assert len(people) == 20 and set(map(len, people.values())) == {1}
+    assert set.union(*people.values()) == {"train", "validation", "test"}
+    with pytest.raises(ValueError, match=r"split_column='label' and group_column="):
+        build(folder, text, group_column="person", split_column="label", **columns)
+
+
+def test_an_image_of_two_groups(folder):
+    text = "image,caption,person\n0.png,a,x\n0.png,b,y\n"
+    with pytest.raises(ValueError, match=r"line 3: .*group 'y' here and in 'x' on li"):
+        build(folder, text, group_column="person", **CAPTIONS)

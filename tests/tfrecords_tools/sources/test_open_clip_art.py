@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kmmft.data import schema
-from tfrecords_tools import build_open_clip_art
+from tfrecords_tools import BuildOptions, build_open_clip_art
 from tfrecords_tools.sources import open_clip_art
 from tfrecords_tools.sources.open_clip_art_captions import (
     Drawing,
@@ -167,7 +167,7 @@ def test_bad_files_are_named_or_skipped(tmp_path):
         build_open_clip_art(output_dir=tmp_path, source_dir=str(source))
     (source / "svg/3.svg").write_text("<svg/>")
     result = build_open_clip_art(
-        output_dir=tmp_path, source_dir=str(source), skip_bad=True
+        output_dir=tmp_path, source_dir=str(source), options=BuildOptions(skip_bad=True)
     )
     assert result.num_skipped == 3 and list(read(result.directory)) == ["0.png"]
     skipped = (result.directory / "skipped.jsonl").read_text()

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 import tensorflow_datasets as tfds
 
-from tfrecords_tools import build_webdataset, export_data
+from tfrecords_tools import BuildOptions, build_webdataset, export_data
 from tfrecords_tools.__main__ import main
 
 
@@ -56,7 +56,9 @@ def test_captions_and_splits(samples, tmp_path):
         "a",
         "data",
     ]
-    result = build_webdataset(caption="json.caption", overwrite=True, **arguments)
+    result = build_webdataset(
+        caption="json.caption", options=BuildOptions(overwrite=True), **arguments
+    )
     found = records(result.directory, "validation")
     assert found["000"]["captions"].tolist() == [b"json 0"]
 
@@ -106,7 +108,9 @@ def test_bad_samples_are_named_or_skipped(samples, tmp_path, change, message):
     arguments = {"shards": [f"train={tmp_path}/a.tar"], "output_dir": tmp_path}
     with pytest.raises(ValueError, match=message):
         build_webdataset(name="a", **arguments)
-    result = build_webdataset(name="a", skip_bad=True, **arguments)
+    result = build_webdataset(
+        name="a", options=BuildOptions(skip_bad=True), **arguments
+    )
     assert set(records(result.directory)) == {"b/001", "../002"}
     assert result.num_skipped == 1
 
