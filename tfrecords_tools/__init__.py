@@ -10,6 +10,7 @@ from typing import Any
 # Loaded on first use, so that `--help` is quick.
 _HOMES = {
     "BuildOptions": "build_options",
+    "BuildPlan": "build_result",
     "BuildResult": "build_result",
     "DatasetWriter": "writer",
     "build_annotations": "sources.annotations",
@@ -31,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "BuildOptions",
+    "BuildPlan",
     "BuildResult",
     "DatasetWriter",
     "build_annotations",

@@ -165,11 +165,16 @@ def main(args: Sequence[str] | None = None) -> int:
     except ValueError as error:
         if debug:
             raise
-        sys.stderr.write(f"error: {error}\n")
+        notes = getattr(error, "__notes__", [])
+        sys.stderr.write("\n".join([f"error: {error}", *notes, ""]))
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
+    except KeyboardInterrupt as error:
+        notes = getattr(error, "__notes__", ["nothing was written"])
+        sys.stderr.write(f"interrupted: {' '.join(notes)}\n")
         return 130
+    except SystemExit as error:
+        sys.stderr.writelines(f"{note}\n" for note in getattr(error, "__notes__", []))
+        raise
     sys.stdout.write(f"{result}\n")
     return getattr(result, "exit_code", 0)
 

@@ -1,6 +1,8 @@
 """What every build lets its user choose, whatever the source."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,10 +13,30 @@ class BuildOptions:
         num_shards: Files per split; default: by size and number of records.
         shard_megabytes: Size of a file, about, in place of num_shards; 100 to 200 is
             usual for large sets.
+        max_side: Longest side of an image in pixels; larger ones are made smaller.
+        reencode: Format that all images get; default: the one they have. An image
+            that need not change keeps its bytes.
+        jpeg_quality: Quality of images that are written anew as JPEG or WebP, up to
+            95.
+        min_side: Leave out images with a side below this, in pixels.
+        max_aspect_ratio: Leave out images whose longer side is more than this many
+            times the shorter.
+        min_words: Leave out captions, texts or questions with fewer words.
+        max_words: Leave out captions, texts or questions with more words.
+        language: Leave out captions, texts or questions that surely are in another
+            language than this, such as en; needs kmmft[language].
+        drop_duplicate_captions: Leave out captions that another record has, but for
+            case and white space.
+        group_near_duplicates: Keep images that look nearly alike in one split. Where
+            the source names the splits, those for training that look like one for
+            validation or test are left out. Reads all images first.
+        filter: Called from Python with each record as a dict, its image as encoded
+            bytes; False leaves it out. Must depend on the record only.
         check_images: Decode every image, so that no broken one gets in.
         skip_bad: Leave bad rows out and list them in skipped.jsonl.
         num_workers: Threads that read, check and change images; default: one for
             each processor. What is written does not depend on it.
+        dry_run: Show what would be written, and write nothing. Images are not opened.
         overwrite: Replace the dataset if it exists.
 
     Raises:
@@ -29,24 +51,68 @@ class BuildOptions:
 
     num_shards: int | None = None
     shard_megabytes: float | None = None
+    max_side: int | None = None
+    reencode: Literal["jpeg", "png", "webp"] | None = None
+    jpeg_quality: int = 90
+    min_side: int | None = None
+    max_aspect_ratio: float | None = None
+    min_words: int | None = None
+    max_words: int | None = None
+    language: str | None = None
+    drop_duplicate_captions: bool = False
+    group_near_duplicates: bool = False
+    filter: Callable[[dict[str, Any]], bool] | None = None
     check_images: bool = True
     skip_bad: bool = False
     num_workers: int | None = None
+    dry_run: bool = False
     overwrite: bool = False
 
     def __post_init__(self):
-        for name, least in _LEAST.items():
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(
-                    f"{name} must be {least} or more. Received: {name}={value}."
-                )
+            if value is not None and not least <= value <= most:
+                bounds = f"{least} or more" if most == _ANY else f"{least} to {most}"
+                raise ValueError(f"{name} must be {bounds}. Received: {name}={value}.")
         if self.num_shards is not None and self.shard_megabytes is not None:
             raise ValueError(
                 "The number of shards follows from their size. Received: num_shards="
                 f"{self.num_shards} and shard_megabytes={self.shard_megabytes}; give "
                 "one of them."
             )
+        if (self.min_words or 0) > (self.max_words or _ANY):
+            raise ValueError(
+                "min_words must not be above max_words. Received: min_words="
+                f"{self.min_words}, max_words={self.max_words}."
+            )
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether images are looked at for their size or format."""
+        return bool(
+            self.max_side or self.reencode or self.min_side or self.max_aspect_ratio
+        )
+
+    @property
+    def filters_texts(self) -> bool:
+        """Whether texts are looked at."""
+        return (
+            self.min_words is not None
+            or self.max_words is not None
+            or self.language is not None
+            or self.drop_duplicate_captions
+        )
 
 
-_LEAST = {"num_shards": 1, "shard_megabytes": 0.001, "num_workers": 1}
+_ANY = float("inf")
+_RANGES = {
+    "num_shards": (1, _ANY),
+    "shard_megabytes": (0.001, _ANY),
+    "max_side": (1, _ANY),
+    "jpeg_quality": (1, 95),
+    "min_side": (1, _ANY),
+    "max_aspect_ratio": (1, _ANY),
+    "min_words": (0, _ANY),
+    "max_words": (1, _ANY),
+    "num_workers": (1, _ANY),
+}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfrecords_tools.build_result import BuildResult
 from tfrecords_tools.framing import read_frames
+from tfrecords_tools.incomplete_directory import full_disk_is_named
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.writer import DatasetWriter
 
@@ -87,7 +88,11 @@ def copy_records(
     total = sum(
         split.num_records for source in sources for split in source.splits.values()
     )
-    with writer, progress_bar(f"Writing {writer.name}", total) as advance:
+    with (
+        full_disk_is_named(writer.output_dir),
+        writer,
+        progress_bar(f"Writing {writer.name}", total) as advance,
+    ):
         for index, source in enumerate(sources):
             for record in read_all(source):
                 changed = change(index, record)

@@ -1,8 +1,14 @@
 """Reads the encoded bytes of an image, and says what is wrong with a bad one."""
 
+import contextlib
 import io
 import pathlib
 import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 # Decoding takes 3 bytes a pixel, or 8. Set it higher to let larger pictures in.
 MAX_PIXELS = 100_000_000
@@ -115,16 +121,30 @@ def _problem_in_header(encoded: bytes) -> str | None:
     return f"{found}, not JPEG, PNG, WebP, GIF or BMP; convert it or fetch it again"
 
 
+@contextlib.contextmanager
+def opened_image(encoded: bytes) -> Iterator["PIL.Image.Image"]:
+    """The image with its size and format read, but not its pixels.
+
+    Yields:
+        Pillow's image.
+    """
+    import PIL.Image
+
+    with warnings.catch_warnings():
+        # Pillow warns below our limit.
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        image = PIL.Image.open(io.BytesIO(encoded))
+    with image:
+        yield image
+
+
 def _check_size(name: str, encoded: bytes) -> None:
     """A few bytes can hold a picture that no memory can; the header tells its size."""
     import PIL.Image
 
     try:
-        with warnings.catch_warnings():
-            # Pillow warns below our limit.
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(encoded)) as image:
-                width, height = image.size
+        with opened_image(encoded) as image:
+            width, height = image.size
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(
             f"The image {name!r} is too large ({error}); make it smaller."

@@ -73,7 +73,29 @@ def group_near_duplicates(
         >>> group_near_duplicates(hashes, [["a", "b", "c", "a"]], max_distance=1)
         [0, 0, 0, 0]
     """
-    parents = list(range(len(hashes)))
+    return join_groups(len(hashes), _near_pairs(hashes, max_distance), keys)
+
+
+def join_groups(
+    num_records: int,
+    pairs: Iterable[tuple[int, int]],
+    keys: Iterable[Sequence[Hashable]],
+) -> list[int]:
+    """Groups records that are a pair, or that share a key.
+
+    Args:
+        num_records: How many records there are.
+        pairs: Numbers of two records that belong together.
+        keys: As in `group_near_duplicates`.
+
+    Returns:
+        The group of each record: the smallest number of a record in it.
+
+    Example:
+        >>> join_groups(4, [(0, 3)], [["a", "b", "b", "c"]])
+        [0, 1, 1, 0]
+    """
+    parents = list(range(num_records))
 
     def root(record: int) -> int:
         while parents[record] != record:
@@ -84,13 +106,13 @@ def group_near_duplicates(
         low, high = sorted((root(a), root(b)))
         parents[high] = low
 
-    for a, b in _near_pairs(hashes, max_distance):
+    for a, b in pairs:
         join(a, b)
     for values in keys:
         first: dict[Hashable, int] = {}
         for record, value in enumerate(values):
             join(first.setdefault(value, record), record)
-    return [root(record) for record in range(len(hashes))]
+    return [root(record) for record in range(num_records)]
 
 
 def _near_pairs(hashes: np.ndarray, max_distance: int) -> Iterable[tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
+def progress_bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     """Shows count, rate and time left until the block ends.
 
     Args:
@@ -14,7 +14,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         total: Number of steps.
 
     Yields:
-        Function that moves the bar one step on.
+        Function that moves the bar one step on, or as many as it is given.
     """
     from rich import console, progress
 
@@ -31,7 +31,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     )
     with bar:
         task = bar.add_task(description, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda steps=1: bar.advance(task, steps)
 
 
 def _rate_column() -> Any:

@@ -1,27 +1,35 @@
 """Turns the rows of any source into a data directory: the part all sources share."""
 
-import collections
-import concurrent.futures
+import contextlib
+import dataclasses
+import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.bad_rows import BadRows, LeftOut
+from tfrecords_tools.build_journal import hash_of_arguments
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
-from tfrecords_tools.image_bytes import read_image
+from tfrecords_tools.build_plan import plan_build
+from tfrecords_tools.build_result import BuildPlan, BuildResult
+from tfrecords_tools.image_loading import ImageLoader, load_ahead
+from tfrecords_tools.incomplete_directory import full_disk_is_named
+from tfrecords_tools.near_duplicate_records import group_records
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.record_splits import with_splits
+from tfrecords_tools.resumable_build import ResumableBuild
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.stable_hash import in_hash_order
+from tfrecords_tools.text_filters import TEXT_FEATURES, filter_texts
 from tfrecords_tools.writer import DatasetWriter
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-_IMAGES_AHEAD = 64
+# What changes no byte of what is written.
+_WITHOUT_EFFECT = ("num_workers", "dry_run", "overwrite", "filter")
 
 
 def write_records(
@@ -38,8 +46,11 @@ def write_records(
     description: str = "",
     feature: str = "image",
     read: Callable[[pathlib.Path], Any] | None = None,
-) -> BuildResult:
+    scratch: str | os.PathLike | None = None,
+) -> BuildResult | BuildPlan:
     """Writes records into `output_dir/name/1.0.0/`, in the order of a hash of the id.
+
+    Killed and called again with the same arguments, it goes on with what is whole.
 
     Args:
         records: The records of the source. Records whose split is None get one by a
@@ -54,15 +65,26 @@ def write_records(
         test_fraction: Share for test, where the source names no split.
         description: Text for `dataset_info.json`.
         feature: Name of the feature that is read from the files.
-        read: Reads a file, in place of reading and checking an image.
+        read: Reads a file, in place of reading and checking an image. A
+            `functools.partial` of a function with plain arguments.
+        scratch: Folder of files that the source made for this build only: they count
+            as the same if their content is, whatever their path.
 
     Returns:
-        Directory, counts, size and time.
+        Directory, counts, size and time; what would be written in a dry run.
 
     Raises:
-        ValueError: If the dataset exists, a record does not fit the features, or an
-            image is bad and bad rows are not skipped.
+        ValueError: If the dataset exists, a record does not fit the features, an
+            image is bad and bad rows are not skipped, or an option does not fit the
+            records.
     """
+    _check_fit(options, features, read is None)
+    groups = None
+    ordered = in_hash_order(records, lambda record: record.values["id"])
+    ordered = list(filter_texts(ordered, options, bad_rows))
+    if options.group_near_duplicates and not options.dry_run:
+        groups = group_records(ordered, options.num_workers)
+    ordered = with_splits(ordered, validation_fraction, test_fraction, groups, bad_rows)
     writer = DatasetWriter(
         output_dir,
         name,
@@ -71,68 +93,122 @@ def write_records(
         shard_megabytes=options.shard_megabytes,
         description=description,
         overwrite=options.overwrite,
+        resumable=True,
     )
-    ordered = in_hash_order(
-        with_splits(records, validation_fraction, test_fraction),
-        lambda record: record.values["id"],
+    if options.dry_run:
+        return plan_build(writer.directory, ordered, bad_rows)
+    build = functools.partial(
+        ResumableBuild,
+        writer,
+        ordered,
+        bad_rows,
+        _hash_of(options, features, description, read),
+        None if scratch is None else pathlib.Path(scratch),
     )
-    with writer, progress_bar(f"Writing {writer.name}", len(ordered)) as advance:
-        for record, content in _with_files(ordered, options, read):
-            if isinstance(content, ValueError):
-                for place in record.places:
-                    bad_rows.add(place, str(content))
-            else:
-                encoded = {} if content is None else {feature: content}
-                writer.write(record.split, record.values | encoded)
-            advance()
-        if bad_rows.found:
+    load = read or ImageLoader(options)
+    with full_disk_is_named(writer.output_dir), writer:
+        _write(build(), ordered, options, feature, load, name)
+        if bad_rows.found or bad_rows.left_out:
             writer.write_text_file("skipped.jsonl", bad_rows.to_jsonl())
     return BuildResult(
         directory=writer.directory,
         num_records=writer.num_records,
         num_bytes=sum(path.stat().st_size for path in writer.directory.iterdir()),
-        num_skipped=len(bad_rows.found),
+        num_skipped=len(bad_rows.found) + len(bad_rows.left_out),
         seconds=time.perf_counter() - started,
+        skipped=bad_rows.counts(),
     )
 
 
-def _with_files(
-    records: Iterable[SourceRecord],
+def _write(
+    build: ResumableBuild,
+    records: Sequence[SourceRecord],
     options: BuildOptions,
+    feature: str,
+    load: Callable[[Any], Any],
+    name: str,
+) -> None:
+    build.resume()
+    left = records[build.num_done :]
+    loaded = load_ahead(left, load, options.num_workers)
+    with (
+        contextlib.closing(loaded),
+        progress_bar(f"Writing {name}", len(records)) as advance,
+    ):
+        advance(build.num_done)
+        for record, content in loaded:
+            if not isinstance(content, Exception):
+                content = {} if content is None else {feature: content}
+                content = _filtered(record, content, options.filter)
+            build.add(content)
+            advance()
+    build.checkpoint()
+
+
+def _filtered(
+    record: SourceRecord,
+    content: dict[str, Any],
+    keep: Callable[[dict[str, Any]], bool] | None,
+) -> dict[str, Any] | LeftOut:
+    """The content, or that the user's own filter does not want it."""
+    if keep is None:
+        return content
+    try:
+        kept = keep(record.values | content)
+    except Exception as error:
+        raise ValueError(
+            "filter must take any record. Received: record "
+            f"{record.values['id']!r}, at which it raised {error!r}."
+        ) from error
+    return content if kept else LeftOut("filter", "The filter does not want it.")
+
+
+def _check_fit(
+    options: BuildOptions, features: "tfds.features.FeaturesDict", reads_images: bool
+) -> None:
+    """Options that could have no effect are mistakes."""
+    with_image = reads_images and "image" in features
+    if (options.changes_images or options.group_near_duplicates) and not with_image:
+        raise ValueError(
+            "max_side, reencode, min_side, max_aspect_ratio and group_near_duplicates "
+            f"are for records with an image. Received: features {sorted(features)}."
+        )
+    if options.filters_texts and not set(TEXT_FEATURES) & set(features):
+        raise ValueError(
+            "min_words, max_words, language and drop_duplicate_captions are for "
+            f"records with a text. Received: features {sorted(features)}."
+        )
+    if options.drop_duplicate_captions and "captions" not in features:
+        raise ValueError(
+            "drop_duplicate_captions is for records with captions. Received: features "
+            f"{sorted(features)}."
+        )
+
+
+def _hash_of(
+    options: BuildOptions,
+    features: "tfds.features.FeaturesDict",
+    description: str,
     read: Callable[[pathlib.Path], Any] | None,
-) -> Iterator[tuple[SourceRecord, Any]]:
-    """Each record with what its file holds, or with the error that says why not.
+) -> str:
+    """What decides the bytes beside the records and their files."""
+    import PIL
 
-    Several threads read and decode some records ahead; the order is kept.
-    """
-    # Questions share images: a second decoding would be a waste, and so would a thread.
-    good: set[pathlib.Path] = set()
+    chosen = dataclasses.asdict(dataclasses.replace(options, filter=None))
+    for option in _WITHOUT_EFFECT:
+        del chosen[option]
+    names = {
+        key: feature.names for key, feature in features.items() if _has_names(feature)
+    }
+    called = read and [read.func.__qualname__, read.args, read.keywords]
+    code = getattr(options.filter, "__code__", None)
+    keep = [repr(options.filter)] if code is None else [code.co_code, code.co_names]
+    if code is not None:
+        keep += [const for const in code.co_consts if not hasattr(const, "co_code")]
+    return hash_of_arguments(
+        [chosen, repr(features), names, description, called, keep, PIL.__version__]
+    )
 
-    def load(path: pathlib.Path) -> Any:
-        try:
-            if read is not None:
-                return read(path)
-            decode = options.check_images and path not in good
-            encoded = read_image(path, decode=decode)
-        except ValueError as error:
-            return error
-        good.add(path)
-        return encoded
 
-    def finish(
-        record: SourceRecord, future: concurrent.futures.Future | None
-    ) -> tuple[SourceRecord, Any]:
-        if record.image is None:
-            return record, None
-        return record, future.result() if future else load(record.image)
-
-    ahead: collections.deque = collections.deque()
-    workers = options.num_workers or os.cpu_count()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for record in records:
-            known = record.image is None or record.image in good
-            ahead.append((record, None if known else pool.submit(load, record.image)))
-            if len(ahead) > _IMAGES_AHEAD:
-                yield finish(*ahead.popleft())
-        while ahead:
-            yield finish(*ahead.popleft())
+def _has_names(feature: Any) -> bool:
+    return getattr(feature, "names", None) is not None

@@ -1,18 +1,19 @@
 """Writes records into a directory that `tfds.builder_from_directory` opens."""
 
-import difflib
+import contextlib
 import logging
-import math
 import os
 import pathlib
-import re
-import shutil
 import types
-import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from tfrecords_tools.dataset_info import write_info
-from tfrecords_tools.split_spool import SplitSpool, usual_num_shards
+from tfrecords_tools.incomplete_directory import IncompleteDirectory
+from tfrecords_tools.record_keys import wrong_keys
+from tfrecords_tools.split_spool import ShardSize, SplitSpool, usual_num_shards
+from tfrecords_tools.split_spools import SplitSpools, payload_bytes, shards_by_size
+from tfrecords_tools.writer_arguments import check_arguments, check_place
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -25,7 +26,8 @@ class DatasetWriter:
 
     Everything goes into a hidden directory inside `output_dir`, which takes its
     final name when the `with` block ends well. An exception, or a kill, leaves
-    nothing under the final name. The same records give the same bytes.
+    nothing under the final name. The same records give the same bytes. A second
+    writer of the same directory is refused while the first is at work.
 
     Records keep the order of writing: the first shard holds the first records. The
     shards of a split differ by at most one record. File names, record counts, byte
@@ -43,6 +45,8 @@ class DatasetWriter:
         shard_megabytes: Size of a shard, about, in place of `num_shards`.
         description: Text for `dataset_info.json`.
         overwrite: Replace a dataset that is already there.
+        resumable: Keep what a killed writer left, for `go_back_to`. Otherwise a new
+            writer begins afresh.
 
     Raises:
         ValueError: If the name, version or number of shards is not valid, the
@@ -71,6 +75,7 @@ class DatasetWriter:
         shard_megabytes: float | None = None,
         description: str = "",
         overwrite: bool = False,
+        resumable: bool = False,
     ):
         self.output_dir = pathlib.Path(output_dir)
         self.name = name
@@ -80,36 +85,35 @@ class DatasetWriter:
         self.shard_megabytes = shard_megabytes
         self.description = description
         self.overwrite = overwrite
+        self.resumable = resumable
         self.directory = self.output_dir / name / version
-        self._check_arguments()
-        self._temporary: pathlib.Path | None = None
+        check_arguments(name, version, num_shards)
+        self.incomplete = IncompleteDirectory(self.directory)
+        self._keep = False
+        self._open = False
         self._serializer: tfds.core.ExampleSerializer | None = None
-        self._spools: dict[str, SplitSpool] = {}
+        sizes_file = self.incomplete.path / "shard_sizes.json"
+        self._spools = SplitSpools(self.incomplete.data, sizes_file, name)
         self._split_of_id: dict[str, str] = {}
 
     @property
     def num_records(self) -> dict[str, int]:
         """Number of records written so far, by split; train, validation, test first."""
-        usual = ["train", "validation", "test"]
-        order = usual + sorted(self._spools.keys() - set(usual))
-        return {
-            split: len(self._spools[split].record_bytes)
-            for split in order
-            if split in self._spools
-        }
+        return self._spools.num_records
 
     def __enter__(self) -> Self:
         import tensorflow_datasets as tfds
 
-        prefix = f".{self.name}-{self.version}.incomplete-"
-        for leftover in sorted(self.output_dir.glob(f"{prefix}*")):
-            _logger.warning(
-                "%s is left from a build that was killed, or one still at work. "
-                "Delete it if none is.",
-                leftover,
-            )
-        self._temporary = self.output_dir / f"{prefix}{uuid.uuid4().hex[:8]}"
-        self._temporary.mkdir(parents=True)
+        self.incomplete.open()
+        self._open = True
+        try:
+            # Another process may have been here since this one asked.
+            check_place(self.directory, self.overwrite)
+            if not self.resumable:
+                self.start_afresh()
+        except BaseException:
+            self._close(keep=any(self.incomplete.data.iterdir()))
+            raise
         self._serializer = tfds.core.ExampleSerializer(
             self.features.get_serialized_info()
         )
@@ -156,7 +160,8 @@ class DatasetWriter:
 
     def write_text_file(self, file_name: str, text: str) -> None:
         """Puts a text file beside the shards, such as a list of skipped rows."""
-        (self._temporary / file_name).write_text(text, encoding="utf-8")
+        path = self.incomplete.data / file_name
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def __exit__(
         self,
@@ -165,57 +170,78 @@ class DatasetWriter:
         traceback: types.TracebackType | None,
     ) -> None:
         try:
-            for spool in self._spools.values():
-                spool.close()
-            if exception_type is None:
+            # A full disk must not hide what went wrong before.
+            with contextlib.suppress(*[OSError] if exception else []):
+                self._spools.close()
+            if exception is None:
                 self._finish()
+        except BaseException as error:
+            exception = error
+            raise
         finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
+            if exception is None:
+                self._close(keep=False)
+            else:
+                if self._keep:
+                    exception.add_note(
+                        f"What is whole is kept in {self.incomplete.path}: the same "
+                        "command goes on from there."
+                    )
+                self._close(keep=self._keep)
+
+    # === Going on ===
+
+    def start_afresh(self) -> None:
+        """Deletes what a killed writer left."""
+        if self.incomplete.holds_anything():
+            _logger.warning(
+                "%s was left by a build that did not end, and is deleted: this one "
+                "starts afresh.",
+                self.incomplete.path,
+            )
+            self.incomplete.clear()
+
+    def position(self) -> dict[str, ShardSize]:
+        """How many records and bytes each split has, all of them in its file.
+
+        After this, an exception keeps what is written so far.
+        """
+        self._spools.flush()
+        self._keep = True
+        return self._spools.totals()
+
+    def go_back_to(
+        self,
+        position: Mapping[str, ShardSize],
+        split_of_id: Mapping[str, str],
+        last: bool,
+    ) -> bool:
+        """Goes on where `position` was called, perhaps in another process.
+
+        Args:
+            position: What `position` returned.
+            split_of_id: The splits of the records that were written by then.
+            last: No record follows.
+
+        Returns:
+            False, if the records are not there or not whole; then nothing is changed.
+        """
+        self._keep = self._spools.go_back_to(position, last)
+        if self._keep:
+            self._split_of_id = dict(split_of_id)
+        return self._keep
 
     # === Checks ===
-
-    def _check_arguments(self) -> None:
-        if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
-            raise ValueError(
-                "name must be letters, digits and '_', and begin with a letter. "
-                f"Received: name={self.name!r}; choose another name."
-            )
-        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
-            raise ValueError(
-                "version must be three numbers such as '1.0.0'. "
-                f"Received: version={self.version!r}."
-            )
-        given = self.num_shards
-        for number in given.values() if isinstance(given, dict) else [given]:
-            if number is not None and number < 1:
-                raise ValueError(
-                    "num_shards must be 1 or more, or None for a number by size. "
-                    f"Received: num_shards={given}."
-                )
-        if self.directory.exists():
-            self._check_overwrite()
-
-    def _check_overwrite(self) -> None:
-        if not self.overwrite:
-            raise ValueError(
-                f"The dataset must not be there yet. Received: {self.directory}, which "
-                "exists; pass overwrite=True (--overwrite) or choose another name."
-            )
-        if not (self.directory / "dataset_info.json").exists():
-            raise ValueError(
-                "Only a dataset is ever overwritten. Received: "
-                f"{self.directory}, which holds no dataset_info.json; delete it "
-                "yourself or choose another name."
-            )
 
     def _check_record(self, split: str, record: dict[str, Any]) -> None:
         self._check_id(split, record.get("id"))
         if record.keys() != self.features.keys():
-            raise ValueError(self._wrong_keys(split, record))
+            raise ValueError(
+                wrong_keys(record["id"], split, record.keys(), self.features.keys())
+            )
 
     def _check_id(self, split: str, record_id: Any) -> None:
-        if self._temporary is None:
+        if not self._open:
             raise ValueError(
                 "DatasetWriter writes inside a `with` block. Received: write() outside "
                 "of one; use `with DatasetWriter(...) as writer:`."
@@ -232,74 +258,42 @@ class DatasetWriter:
                 f"{self._split_of_id[record_id]!r}; give each record its own id."
             )
 
-    def _wrong_keys(self, split: str, record: dict[str, Any]) -> str:
-        message = (
-            "A record must have the keys of the features. Received: record "
-            f"{record['id']!r} of split {split!r}"
-        )
-        for key in sorted(self.features.keys() - record.keys()):
-            near = difflib.get_close_matches(key, record.keys(), n=1)
-            message += f" without {key!r}" + (f" (but {near[0]!r})" if near else "")
-        unknown = sorted(record.keys() - self.features.keys())
-        if unknown:
-            message += f" with unknown {', '.join(map(repr, unknown))}"
-        return f"{message}; the keys are {', '.join(sorted(self.features.keys()))}."
-
     # === Files ===
 
     def _append(self, split: str, record_id: str, payload: bytes) -> None:
-        spool = self._spools.get(split) or self._open_spool(split)
-        spool.write(payload)
+        self._spools.write(split, payload)
         self._split_of_id[record_id] = split
 
-    def _open_spool(self, split: str) -> SplitSpool:
-        # A '-' would be allowed by TFDS but makes shard names ambiguous.
-        if not re.fullmatch(r"[a-zA-Z]\w*", split, re.ASCII) or split == "all":
-            raise ValueError(
-                "A split's name must be letters, digits and '_', begin with a letter, "
-                f"and not be 'all'. Received: split={split!r}; rename the split."
-            )
-        spool = SplitSpool(self._temporary / f"{self.name}-{split}.tfrecord")
-        self._spools[split] = spool
-        return spool
-
     def _finish(self) -> None:
-        if not self._spools:
+        if not self.num_records:
             raise ValueError(
                 "A dataset must have at least one record. Received: none for "
                 f"{self.name!r}; check the source."
             )
-        shards = {
-            split: self._spools[split].cut_into_shards(self._shards_of(split))
-            for split in self.num_records
-        }
+        shards = self._spools.cut(self._shards_of)
         write_info(
-            self._temporary,
+            self.incomplete.data,
             self.features,
             name=self.name,
             version=self.version,
             description=self.description,
             shards=shards,
             num_bytes={
-                split: sum(self._spools[split].record_bytes) for split in shards
+                split: payload_bytes(total)
+                for split, total in self._spools.totals().items()
             },
         )
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
-        if self.overwrite and self.directory.exists():
-            replaced = pathlib.Path(
-                str(self._temporary).replace(".incomplete-", ".replaced-")
-            )
-            self.directory.rename(replaced)
-            self._temporary.rename(self.directory)
-            shutil.rmtree(replaced)
-        else:
-            self._temporary.rename(self.directory)
+        self.incomplete.take_final_name()
 
-    def _shards_of(self, split: str) -> int:
-        lengths = self._spools[split].record_bytes
+    def _close(self, keep: bool) -> None:
+        self.incomplete.close(keep)
+        self._open = False
+
+    def _shards_of(self, split: str, spool: SplitSpool) -> int:
+        lengths = spool.record_bytes
         number = self.num_shards
         if isinstance(number, dict):
             number = number.get(split)
         if number is None and self.shard_megabytes:
-            number = math.ceil(sum(lengths) / (self.shard_megabytes * 1e6))
+            number = shards_by_size(payload_bytes(spool.total), self.shard_megabytes)
         return max(1, min(number or usual_num_shards(lengths), len(lengths)))

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -143,12 +145,51 @@ def test_a_failure_while_cutting_leaves_nothing(tmp_path, features, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_a_kill_are_named_and_harmless(tmp_path, features, caplog):
-    leftover = tmp_path / ".words-1.0.0.incomplete-0badc0de"
-    leftover.mkdir()
+def test_leftovers_of_a_kill_are_named_and_deleted(tmp_path, features, caplog):
+    leftover = tmp_path / ".words-1.0.0.incomplete"
+    (leftover / "data").mkdir(parents=True)
+    (leftover / "data" / "words-train.tfrecord").write_bytes(b"half a rec")
     directory = write(tmp_path, features, {"train": 1})
     assert str(leftover) in caplog.text
     assert len(read(directory, "train")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["words"]
+
+
+def test_a_kill_between_two_names_loses_nothing(tmp_path, features):
+    directory = write(tmp_path, features, {"train": 3})
+    # The old data have lost their name, the new ones have not got it yet.
+    incomplete = tmp_path / ".words-1.0.0.incomplete"
+    incomplete.mkdir()
+    directory.rename(incomplete / "replaced")
+    with pytest.raises(ValueError, match="exists"):
+        write(tmp_path, features, {"train": 2})
+    assert len(read(directory, "train")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["words"]
+
+
+def test_two_writers_of_one_dataset(tmp_path, features):
+    message = rf"One process at a time.*words/1\.0\.0, which process {os.getpid()} is"
+    with DatasetWriter(tmp_path, "words", features) as first:
+        first.write("train", record(0))
+        with pytest.raises(ValueError, match=message):
+            write(tmp_path, features, {"train": 2})
+        with DatasetWriter(tmp_path, "others", features) as second:
+            second.write("train", record(1))
+    assert len(read(first.directory, "train")) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"words", "others"}
+
+
+def test_full_disk_while_writing(tmp_path, features, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tfrecords_tools.split_spool.frame", fail)
+    with (
+        pytest.raises(OSError, match="No space"),
+        DatasetWriter(tmp_path, "words", features) as writer,
+    ):
+        writer.write("train", record(0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwriting(tmp_path, features):

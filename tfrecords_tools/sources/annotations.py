@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.sources.annotation_formats import READERS, Format, Rows, columns
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_records import manifest_records
@@ -26,7 +26,7 @@ def build_annotations(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes the entries of annotation files as records.
 
     Captions (coco, karpathy, flickr30k, conceptual_captions) become `image_text`, with
@@ -47,7 +47,8 @@ def build_annotations(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If a file is not of the format, an entry is bad, or the dataset

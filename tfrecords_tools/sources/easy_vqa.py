@@ -8,7 +8,7 @@ import time
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.stable_hash import check_fractions
 from tfrecords_tools.write_records import write_records
@@ -23,7 +23,7 @@ def build_easy_vqa(
     validation_fraction: float = 0.05,
     source_dir: str | None = None,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes easy-VQA: 48k questions about 5k pictures of one shape each.
 
     Records have the schema `image_question_answer`. `question_type` is `"yes/no"`,
@@ -38,7 +38,8 @@ def build_easy_vqa(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If the package is missing, a row is bad, or the dataset exists.

@@ -8,7 +8,7 @@ import time
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.image_bytes import EXTENSIONS
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.class_names import sorted_class_names
@@ -29,7 +29,7 @@ def build_image_folder(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes images that lie in one folder per class: `cat/1.jpg`, `train/cat/1.jpg`.
 
     Records have the schema `labelled`, without text. Classes are the sorted names of
@@ -47,7 +47,8 @@ def build_image_folder(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If the folders are not as described, an image is bad, or the

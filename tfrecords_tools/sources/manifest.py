@@ -6,7 +6,7 @@ import time
 
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
@@ -36,7 +36,7 @@ def build_manifest(
     num_frames: int = 16,
     frame_size: int = 256,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes the rows of a manifest as records.
 
     The columns given decide the schema. Image and caption: `image_text`, where the
@@ -71,7 +71,8 @@ def build_manifest(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If the manifest cannot be read, its columns do not make records, a

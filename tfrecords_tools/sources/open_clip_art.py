@@ -15,7 +15,7 @@ import numpy as np
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.near_duplicates import (
     HASH_SIDE,
     group_near_duplicates,
@@ -62,7 +62,7 @@ def build_open_clip_art(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes Open Clip Art 0.18: about 2,100 drawings in the public domain.
 
     Records have the schema `image_text`. The captions of a drawing are its title
@@ -85,7 +85,8 @@ def build_open_clip_art(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If the packages are missing, a file is bad, or the dataset exists.
@@ -122,6 +123,7 @@ def build_open_clip_art(
             features=schema.image_text(),
             options=options,
             started=started,
+            scratch=folder,
             description="Open Clip Art 0.18: drawings with title and tags, public "
             "domain.",
         )

@@ -123,6 +123,7 @@ def build_open_clip_art_classes(
                 check_images=False, skip_bad=True, overwrite=overwrite
             ),
             started=started,
+            scratch=folder,
             description="Open Clip Art 0.18: drawings by kind of thing, public domain.",
         )
 

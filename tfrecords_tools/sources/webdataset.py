@@ -1,16 +1,23 @@
 """Builds a data directory from WebDataset's .tar shards."""
 
+import bz2
+import dataclasses
 import glob
+import gzip
 import json
+import lzma
 import pathlib
+import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.build_options import BuildOptions
-from tfrecords_tools.build_result import BuildResult
+from tfrecords_tools.build_result import BuildPlan, BuildResult
+from tfrecords_tools.file_slice import FileSlice
 from tfrecords_tools.image_bytes import EXTENSIONS
 from tfrecords_tools.sources.annotation_formats import Rows
 from tfrecords_tools.sources.class_names import sorted_class_names
@@ -30,13 +37,13 @@ def build_webdataset(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
     options: BuildOptions = BuildOptions(),  # noqa: B008
-) -> BuildResult:
+) -> BuildResult | BuildPlan:
     """Writes the samples of .tar shards as records.
 
     A sample is what files of one name hold: `000123.jpg`, `000123.txt`, ... Its name is
     the record's id. With a caption records are `image_text`; with a label `labelled`,
-    where the caption, if one is given, is the text. Nothing is unpacked under a name
-    from the archive. The images need their size on disk once more while it works.
+    where the caption, if one is given, is the text. Nothing is unpacked, but an archive
+    that is compressed: that one needs room in the folder for temporary files.
 
     Args:
         shards: Files or patterns (`train-*.tar`), each as PATTERN or SPLIT=PATTERN.
@@ -51,7 +58,8 @@ def build_webdataset(
         options: What all sources share; see `BuildOptions`.
 
     Returns:
-        Directory, counts by split, size and time.
+        Directory, counts by split, size and time; for a dry run, what would be
+        written.
 
     Raises:
         ValueError: If an archive cannot be read, a sample is bad, or the dataset
@@ -64,11 +72,14 @@ def build_webdataset(
 
     wanted = {"text" if label else "caption": caption, "label": label}
     wanted = {kind: place for kind, place in wanted.items() if place}
-    pathlib.Path(output_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".unpacked-") as folder:
-        root = pathlib.Path(folder)
-        rows = _rows(_archives(shards), wanted, root, bad_rows)
-        records = manifest_records(rows, root, columns, bad_rows)
+    with tempfile.TemporaryDirectory(prefix="unpacked-") as folder:
+        slices: dict[str, FileSlice] = {}
+        archives = _archives(shards, pathlib.Path(folder))
+        rows = _rows(archives, wanted, slices, bad_rows)
+        records = [
+            dataclasses.replace(record, image=slices[record.image.name])
+            for record in manifest_records(rows, pathlib.Path(), columns, bad_rows)
+        ]
         labels = [record.values["label"] for record in records if label]
         return write_records(
             records,
@@ -80,6 +91,7 @@ def build_webdataset(
             started=started,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
+            scratch=folder,
         )
 
 
@@ -100,7 +112,10 @@ def _columns(caption: str | None, label: str | None) -> ManifestColumns:
     )
 
 
-def _archives(shards: Sequence[str]) -> list[tuple[str, pathlib.Path]]:
+def _archives(
+    shards: Sequence[str], folder: pathlib.Path
+) -> Iterator[tuple[str, str, pathlib.Path]]:
+    """Split, name and uncompressed file of each archive."""
     found = []
     for named in shards:
         split, _, pattern = named.rpartition("=")
@@ -111,51 +126,68 @@ def _archives(shards: Sequence[str]) -> list[tuple[str, pathlib.Path]]:
                 f"Received: {pattern}, which matches nothing; mend the path."
             )
         found += [(split, pathlib.Path(file)) for file in files]
-    return found
+    for number, (split, file) in enumerate(found):
+        yield split, file.name, _uncompressed(file, folder / f"{number:09d}")
+
+
+def _uncompressed(archive: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """The archive, or if it is compressed, the target with what it holds."""
+    with archive.open("rb") as file:
+        head = file.read(6)
+    kinds = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+    opened = next((kinds[magic] for magic in kinds if head.startswith(magic)), None)
+    if opened is None:
+        return archive
+    try:
+        with opened(archive) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(
+            f"Shards must be whole .tar files. Received: {archive}, which cannot be "
+            f"uncompressed ({error}); fetch it again."
+        ) from error
+    return target
 
 
 def _rows(
-    archives: Sequence[tuple[str, pathlib.Path]],
+    archives: Iterable[tuple[str, str, pathlib.Path]],
     wanted: dict[str, str],
-    root: pathlib.Path,
+    slices: dict[str, FileSlice],
     bad_rows: BadRows,
 ) -> Rows:
-    number = 0
-    for split, archive in archives:
-        for key, files in _samples(archive, bad_rows):
-            place = Place(f"{archive.name} sample {key}")
+    """The samples as rows whose images are keys of `slices`."""
+    for split, name, archive in archives:
+        for key, files in _samples(archive, name, bad_rows):
+            place = Place(f"{name} sample {key}")
             image = next((files[end] for end in EXTENSIONS if end in files), None)
             if image is None:
                 bad_rows.add(place, "There is no image; add one or leave it out.")
                 continue
-            # Never under a name from the archive, which may lead elsewhere.
-            path = root / f"{number:09d}"
-            number += 1
-            path.write_bytes(image)
             try:
                 row = {kind: _text(files, where) for kind, where in wanted.items()}
             except ValueError as error:
                 bad_rows.add(place, f"Its texts cannot be read ({error}); mend them.")
                 continue
+            # Never a name from the archive, which may lead elsewhere.
+            number = f"{len(slices):09d}"
+            slices[number] = image
             named = {"split": split} if split else {}
-            # Not the path, which is no name of the sample.
-            own = {"image": path.name, "id": key, "group": key}
-            yield place, row | own | named
+            yield place, row | {"image": number, "id": key, "group": key} | named
 
 
 def _samples(
-    archive: pathlib.Path, bad_rows: BadRows
-) -> Iterator[tuple[str, dict[str, bytes]]]:
+    archive: pathlib.Path, name: str, bad_rows: BadRows
+) -> Iterator[tuple[str, dict[str, FileSlice]]]:
     """Names of samples, which stand together, and their files by ending."""
     key, files, count = None, {}, 0
     try:
-        with tarfile.open(archive) as opened:
+        with tarfile.open(archive, "r:") as opened:
             for member in opened:
                 count += 1
                 if member.isdir():
                     continue
-                if not member.isfile():
-                    place = Place(f"{archive.name} member {member.name}")
+                if not member.isfile() or member.issparse():
+                    place = Place(f"{name} member {member.name}")
                     bad_rows.add(place, "It is a link or a device, no file; repack it.")
                     continue
                 folder, slash, file = member.name.rpartition("/")
@@ -165,11 +197,13 @@ def _samples(
                     if files:
                         yield key, files
                     key, files = own, {}
-                files[ending.lower()] = opened.extractfile(member).read()
+                files[ending.lower()] = FileSlice(
+                    archive, member.offset_data, member.size, member.name
+                )
             _check_end(opened)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(
-            f"Shards must be whole .tar files. Received: {archive}, which cannot be "
+            f"Shards must be whole .tar files. Received: {name}, which cannot be "
             f"read after {count} members ({error}); fetch it again."
         ) from error
     if files:
@@ -183,11 +217,11 @@ def _check_end(archive: tarfile.TarFile) -> None:
         raise tarfile.ReadError("its end is missing")
 
 
-def _text(files: dict[str, bytes], where: str) -> str | None:
+def _text(files: dict[str, FileSlice], where: str) -> str | None:
     """A file's text, or a value of a JSON file; None if there is none."""
     ending, _, field = where.partition(".")
     if ending not in files:
         return None
     if not field:
-        return files[ending].decode()
-    return json.loads(files[ending]).get(field)
+        return files[ending].read_bytes().decode()
+    return json.loads(files[ending].read_bytes()).get(field)

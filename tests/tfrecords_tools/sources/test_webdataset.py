@@ -9,8 +9,8 @@ from tfrecords_tools import BuildOptions, build_webdataset, export_data
 from tfrecords_tools.__main__ import main
 
 
-def pack(path, files, links=()):
-    with tarfile.open(path, "w") as archive:
+def pack(path, files, links=(), mode="w"):
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -133,4 +133,21 @@ def test_bad_archives(samples, tmp_path):
         build_webdataset(shards=[str(tmp_path / "b-*.tar")], **arguments)
     with pytest.raises(ValueError, match="caption or a label"):
         build_webdataset(shards=[str(path)], caption=None, **arguments)
-    assert not list((tmp_path / "data").iterdir())
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_compressed_archives(samples, tmp_path, mode):
+    pack(tmp_path / "a.tar", samples)
+    pack(tmp_path / "b.tar", samples, mode=mode)
+    arguments = {"output_dir": tmp_path / "data", "validation_fraction": 0.0}
+    arguments["test_fraction"] = 0.0
+    plain, packed = (
+        build_webdataset(shards=[str(tmp_path / f"{name}.tar")], name=name, **arguments)
+        for name in "ab"
+    )
+    first, second = (next(one.directory.glob("*-train*")) for one in (plain, packed))
+    assert first.read_bytes() == second.read_bytes()
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"whole \.tar.*b\.tar, which cannot be unc"):
+        build_webdataset(shards=[str(tmp_path / "b.tar")], name="c", **arguments)
