@@ -13,6 +13,8 @@ from typing import IO, Any
 from tfrecords_tools.framing import FRAME_BYTES, HEAD_BYTES, frame, masked_crc
 
 _COPY_BYTES = 4 * 2**20
+# Less is quickly built again after a power failure.
+_SYNC_BYTES = 16 * 2**20
 _SHARD_BYTES = 128 * 2**20
 _MIN_RECORDS_FOR_PARALLEL_SHARDS = 1000
 _PARALLEL_SHARDS = 4
@@ -97,7 +99,7 @@ def cut_into_shards(
     end = sum(num_bytes for _, num_bytes in sizes)
     shards = []
     for index, (num_records, num_bytes) in reversed(list(enumerate(sizes))):
-        shard = path.with_name(f"{path.name}-{index:05d}-of-{len(sizes):05d}")
+        shard = _shard_path(path, index, sizes)
         # The spool is shortened when a shard is whole.
         if path.exists() and path.stat().st_size == end:
             with open(path, "r+b") as source:
@@ -106,6 +108,27 @@ def cut_into_shards(
         end -= num_bytes
     path.unlink(missing_ok=True)
     return shards[::-1]
+
+
+def cut_is_whole(path: pathlib.Path, sizes: Sequence[ShardSize]) -> bool:
+    """Whether all records are there that `cut_into_shards` was stopped at.
+
+    Args:
+        path: The spool, of which some shards may be cut off.
+        sizes: What `shard_sizes` told.
+    """
+    left = path.stat().st_size if path.exists() else 0
+    start = num_uncut = 0
+    for index, (num_records, num_bytes) in enumerate(sizes):
+        if start + num_bytes <= left:
+            num_uncut += num_records
+        elif (
+            whole_records(_shard_path(path, index, sizes), num_records, num_bytes)
+            is None
+        ):
+            return False
+        start += num_bytes
+    return not left or whole_records(path, num_uncut, left) is not None
 
 
 def whole_records(
@@ -172,12 +195,19 @@ def describe_shard(path: pathlib.Path, num_records: int) -> dict[str, Any]:
     }
 
 
+def _shard_path(
+    path: pathlib.Path, index: int, sizes: Sequence[ShardSize]
+) -> pathlib.Path:
+    return path.with_name(f"{path.name}-{index:05d}-of-{len(sizes):05d}")
+
+
 def _cut_off_end(source: IO[bytes], num_bytes: int, path: pathlib.Path) -> None:
     """Moves the last bytes of a file to another."""
     start = source.seek(-num_bytes, os.SEEK_END)
     with open(path, "wb") as target:
         shutil.copyfileobj(source, target, _COPY_BYTES)
-        # They must be on the disk before they are nowhere else.
-        target.flush()
-        os.fsync(target.fileno())
+        # They should be on the disk before they are nowhere else.
+        if num_bytes >= _SYNC_BYTES:
+            target.flush()
+            os.fsync(target.fileno())
     source.truncate(start)

@@ -12,6 +12,7 @@ from tfrecords_tools.split_spool import (
     ShardSize,
     SplitSpool,
     cut_into_shards,
+    cut_is_whole,
     whole_records,
 )
 
@@ -74,6 +75,9 @@ class SplitSpools:
         """
         sizes = self._sizes_of_cutting() if last else None
         if sizes is not None and {s: _total(of) for s, of in sizes.items()} == totals:
+            paths = {split: self._path(split) for split in sizes}
+            if not all(cut_is_whole(paths[split], sizes[split]) for split in sizes):
+                return False
             self._sizes = sizes
             return True
         found = {
