@@ -37,6 +37,9 @@ examples:
   python -m tfrecords_tools inspect --data data/pets/1.0.0
   python -m tfrecords_tools verify --data data/pets/1.0.0
 
+A build that was stopped or killed goes on with the same command. --dry_run, with any
+source, shows what would be written.
+
 --debug, anywhere, shows where in the program an error arose."""
 
 _EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
@@ -67,6 +70,11 @@ examples:
   python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
       --image_column image --caption_column caption --split_column split \\
       --name pets --output_dir data
+  python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
+      --image_column image --caption_column caption --max_side 512 --reencode jpeg \\
+      --min_side 64 --max_aspect_ratio 3 --min_words 3 --language en \\
+      --drop_duplicate_captions --group_near_duplicates --skip_bad \\
+      --shard_megabytes 150 --name pets --output_dir data
   python -m tfrecords_tools build manifest --manifest clips.csv \\
       --video_column video --caption_column caption --name clips --output_dir data
   python -m tfrecords_tools build manifest --manifest vqa.csv \\

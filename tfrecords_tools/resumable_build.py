@@ -81,12 +81,15 @@ class ResumableBuild:
             ValueError: If it is bad and bad rows are not skipped.
         """
         record = self._records[self.num_done]
+        if not isinstance(content, Exception):
+            try:
+                self._writer.write(record.split, record.values | content)
+            except ValueError as error:
+                content = error
         if isinstance(content, Exception):
             self._leave_out(self.num_done, content)
             name = content.filter if isinstance(content, LeftOut) else None
             self._left_out.append((self.num_done, name, str(content)))
-        else:
-            self._writer.write(record.split, record.values | content)
         self._digest.add(record)
         self.num_done += 1
         if time.monotonic() >= self._due:

@@ -72,6 +72,7 @@ def _checks(options: BuildOptions) -> list[Callable[[str], LeftOut | None]]:
     return checks
 
 
+@functools.cache
 def language_probabilities() -> Callable[[str], dict[str, float]]:
     """A function that tells the probability of each language (ISO 639-1) of a text.
 

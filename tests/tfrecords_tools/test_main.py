@@ -82,13 +82,17 @@ def test_flags(pairs, capsys):
         (["build", "easy_vqa"], "--validation_fraction"),
         (["build", "manifest"], "--answer_column"),
         (["build", "image_folder"], "--no_check_images"),
+        (["build", "webdataset"], "--group_near_duplicates"),
     ],
 )
 def test_help(words, shown, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main([*words, "--help"])
     assert exit_info.value.code == 0
-    assert shown in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert shown in output
+    # A callback is for Python only.
+    assert "--filter" not in output
 
 
 def test_wrong_flags(capsys):
@@ -138,3 +142,18 @@ def test_help_does_not_wait_for_tensorflow():
     result = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert result.returncode == 0
     assert b"--caption_column" in result.stdout
+
+
+def test_dry_run(pairs, capsys):
+    assert main(command(pairs, "--dry_run", "--min_side", "3")) == 0
+    output = capsys.readouterr().out
+    assert "(dry run, nothing is written): train 3, test 1 records" in output
+    assert '"captions": ["c3"]' in output
+    assert not (pairs.parent / "pets").exists()
+
+
+def test_options_out_of_range(pairs, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(command(pairs, "--max_side", "0"))
+    assert exit_info.value.code == 2
+    assert "max_side must be 1 or more" in capsys.readouterr().err

@@ -207,3 +207,21 @@ def test_two_builds_at_once(folder, stop_at):
         build(folder)
     build(folder, "whole")
     assert content(folder / "data") == content(folder / "whole")
+
+
+def test_the_command_tells_what_is_kept(folder, stop_at, capsys):
+    command = f"build manifest --manifest {folder}/pairs.jsonl --name pairs"
+    command += " --image_column image --caption_column caption --skip_bad"
+    command += f" --output_dir {folder}/data"
+    stop_at(11)
+    assert main(command.split()) == 130
+    kept = f"What is whole is kept in {folder}/data/.pairs-1.0.0.incomplete: the same "
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"interrupted: {kept}command goes on from there."
+    stop_at(5, SystemExit(143))
+    with pytest.raises(SystemExit):
+        main(command.split())
+    assert kept in capsys.readouterr().err
+    stop_at()
+    assert main(command.split()) == 0
+    assert "Goes on with a build that did not end" in capsys.readouterr().err

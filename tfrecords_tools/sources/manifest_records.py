@@ -125,6 +125,13 @@ def _text(value: Any, column: str) -> str:
     text = (value or "").strip()
     if not text:
         raise ValueError(f"The column {column!r} is empty; fill it in.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # JSON can hold half of a character: "\\ud83d".
+        raise ValueError(
+            f"The column {column!r} holds no valid Unicode ({error}); mend it."
+        ) from error
     return text
 
 
