@@ -133,8 +133,9 @@ def hash_of_arguments(arguments: Any) -> str:
         arguments: Anything that JSON can hold; of other things their `repr` counts.
 
     Example:
-        >>> hash_of_arguments({"a": 1})[:8]
-        '015abd7f'
+        >>> first = hash_of_arguments({"a": 1, "b": {2}})
+        >>> first == hash_of_arguments({"b": {2}, "a": 1})
+        True
     """
     text = json.dumps(arguments, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()

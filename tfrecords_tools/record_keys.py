@@ -14,7 +14,7 @@ def wrong_keys(record_id: str, split: str, keys: Collection, wanted: Collection)
         wanted: The keys that it must have.
 
     Example:
-        >>> wrong_keys("a", "train", {"id", "captoin"}, {"id", "caption"})[-51:]
+        >>> wrong_keys("a", "train", {"id", "captoin"}, {"id", "caption"})[-49:]
         "with unknown 'captoin'; the keys are caption, id."
     """
     message = (

@@ -1,4 +1,5 @@
 import pathlib
+import sys
 
 import pytest
 
@@ -85,6 +86,7 @@ def test_languages():
 
 
 def test_without_the_library(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "py3langid", None)
+    text_filters.language_probabilities.cache_clear()
+    monkeypatch.setitem(sys.modules, "py3langid", None)
     with pytest.raises(ValueError, match=r"pip install 'kmmft\[language\]'"):
         text_filters.language_probabilities()
