@@ -54,7 +54,9 @@ def fit_image(encoded: bytes, name: str, options: BuildOptions) -> bytes:
             return _written(
                 plain_image(image, options.max_side, wanted), wanted, options
             )
-    except (OSError, SyntaxError, EOFError) as error:
+    except LeftOut:
+        raise
+    except Exception as error:  # Decoders raise almost anything on broken files.
         raise ValueError(
             f"The image {name!r} cannot be decoded ({error}); it may be cut short: "
             "fetch it again."

@@ -63,6 +63,7 @@ def _hash(image: Any) -> np.ndarray | None:
             side = 4 * HASH_SIDE
             small = plain_image(opened, 4 * side, "JPEG").convert("L")
             return perceptual_hash(np.asarray(small.resize((side, side))))
-    except (OSError, SyntaxError, EOFError, ValueError):
-        # What is wrong with it is told when it is to be written.
+    except Exception:
+        # What is wrong with it is told when it is to be written; decoders raise
+        # almost anything on broken files.
         return None

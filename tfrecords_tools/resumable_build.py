@@ -53,8 +53,11 @@ class ResumableBuild:
     def resume(self) -> None:
         """Goes on with what a killed build left, or deletes it; sets `num_done`."""
         same = self._same_checkpoints()
+        back = 1
         while same and not self._go_back_to(same):
-            same.pop()
+            # A power failure costs the last ones; a broken disk must not cost days.
+            del same[-back:]
+            back *= 2
         if same:
             self._journal.keep(same)
             _logger.warning(
