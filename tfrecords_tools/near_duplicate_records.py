@@ -25,6 +25,7 @@ def group_records(
     """Groups records by what their images show, and by their groups.
 
     Every image is compared with every other: twice as many take four times as long.
+    20,000 take some 6 s of one CPU, 100,000 three minutes, a million hours.
 
     Args:
         records: The records.
