@@ -18,6 +18,8 @@ _FILES = {
     "images": ["decode_image", "decode_images"],
     "moving_shapes": ["write_moving_shapes"],
     "parsing": ["parse_record"],
+    "rand_augment": ["RandAugment"],
+    "random_crop": ["decode_random_crop"],
     "reading": [
         "RecordSource",
         "Split",

@@ -5,6 +5,8 @@ import math
 
 import tensorflow as tf
 
+from kmmft.data.random_crop import decode_random_crop
+
 # Rec. 601: what the eye sees of red, green and blue.
 _GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
@@ -78,11 +80,49 @@ class ImageAugmentation:
                 self._refuse(name, f"be between 0 and {largest}")
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        # All random numbers at once: many small operations cost more than the pixels.
-        draws = tf.unstack(tf.random.stateless_uniform((11,), seed))
+        draws = self._draws(seed)
         image = tf.cast(image, tf.float32)
         if self.crop_area != (1.0, 1.0) or self.crop_aspect_ratio != (1.0, 1.0):
             image = self._crop(image, draws[:4])
+        return self._change(image, draws)
+
+    def decode(
+        self, encoded: tf.Tensor, image_size: int | tuple[int, int], seed: tf.Tensor
+    ) -> tf.Tensor:
+        """Decodes, crops, scales and augments an image, twice as fast or more.
+
+        Use it in `augment` of `build_dataset`, with a `preprocess` that leaves the
+        image encoded. Crops are taken as `decode_random_crop` does: of the whole
+        image, in the shape of `image_size` rather than of the image.
+
+        Args:
+            encoded: scalar string tensor, the bytes of the file.
+            image_size: Height and width, or one number for both.
+            seed: int tensor `(2,)`.
+
+        Returns:
+            float32 tensor `(height, width, 3)` in [0, 255].
+
+        Example:
+            >>> jpeg = tf.io.encode_jpeg(tf.zeros((40, 60, 3), tf.uint8))
+            >>> kmmft.data.ImageAugmentation().decode(jpeg, 32, seed=(0, 7)).shape
+            TensorShape([32, 32, 3])
+        """
+        draws = self._draws(seed)
+        image = decode_random_crop(
+            encoded,
+            image_size,
+            tf.stack(draws[:4]),
+            self.crop_area,
+            self.crop_aspect_ratio,
+        )
+        return self._change(image, draws)
+
+    def _draws(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        # All random numbers at once: many small operations cost more than the pixels.
+        return tf.unstack(tf.random.stateless_uniform((11,), seed))
+
+    def _change(self, image: tf.Tensor, draws: list[tf.Tensor]) -> tf.Tensor:
         if self.horizontal_flip:
             image = _flip(image, 1, draws[4])
         if self.vertical_flip:
@@ -137,6 +177,8 @@ class ImageAugmentation:
             constant = contrast * shift + (1 - contrast) * mean[0, 0]
             image = tf.reshape(pixels @ mix + constant, image.shape)
             image = tf.clip_by_value(image, 0.0, 255.0)
+            if not self.hue:
+                return image
         if self.hue:
             image = tf.image.adjust_hue(image, change(self.hue, draws[3]))
         return tf.clip_by_value(image, 0.0, 255.0)

@@ -44,11 +44,11 @@ def decode_image(
         >>> kmmft.data.decode_image(png, image_size=32).shape
         TensorShape([32, 32, 3])
     """
-    size = _checked_size(image_size)
+    size = checked_size(image_size)
     _check_choice("resize_mode", resize_mode, RESIZE_MODES)
     _check_choice("interpolation", interpolation, tuple(KERNELS))
     with tf.name_scope("decode_image"):
-        pixels, full_size = _over_white(encoded, size)
+        pixels, full_size = over_white(encoded, size)
         kernel = KERNELS[interpolation]
         resized = tf.cond(
             tf.reduce_all(tf.shape(pixels)[:2] == size),
@@ -86,7 +86,7 @@ def decode_images(
         >>> kmmft.data.decode_images(tf.stack([png, png]), (32, 48)).shape
         TensorShape([2, 32, 48, 3])
     """
-    size = _checked_size(image_size)
+    size = checked_size(image_size)
     return tf.map_fn(
         lambda one: decode_image(one, size, resize_mode, interpolation),
         encoded,
@@ -116,12 +116,18 @@ def _with_size(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return pixels, tf.shape(pixels)[:2]
 
 
-def _over_white(
+def over_white(
     encoded: tf.Tensor, size: tuple[int, int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 pixels `(height, width, 1 or 3)`, alpha composited over white.
+    """Decodes an image; alpha is composited over white.
 
-    With them comes the size of the image in the file, which may be larger.
+    Args:
+        encoded: scalar string tensor, the bytes of the file.
+        size: Height and width that it will be scaled to.
+
+    Returns:
+        uint8 pixels `(height, width, 1 or 3)`, and the size of the image in the file,
+        which may be larger.
     """
     header = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER_BYTES)
     checks = [
@@ -181,14 +187,7 @@ def _resize(
     ratio = tf.round(full_size / tf.shape(pixels)[:2])
     scale = tf.cast(new / full_size * ratio, tf.float32)
     offset = -((new - size) // 2)
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=pixels[tf.newaxis],
-        size=size,
-        scale=scale,
-        translation=tf.cast(offset, tf.float32),
-        kernel_type=kernel,
-        antialias=True,
-    )[0]
+    resized = scale_and_cut(pixels, size, scale, tf.cast(offset, tf.float32), kernel)
     if resize_mode != "pad":
         return resized
     rows, columns = (tf.range(length) - offset[i] for i, length in enumerate(size))
@@ -196,6 +195,35 @@ def _resize(
     inside_columns = (columns >= 0) & (columns < new[1])
     inside = inside_rows[:, tf.newaxis] & inside_columns[tf.newaxis]
     return tf.where(inside[..., tf.newaxis], resized, 255.0)
+
+
+def scale_and_cut(
+    pixels: tf.Tensor,
+    size: tuple[int, int],
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    kernel: str,
+) -> tf.Tensor:
+    """Scales an image with antialiasing, moves it, and computes `size` pixels of it.
+
+    Args:
+        pixels: tensor `(height, width, channels)`.
+        size: Height and width of the result.
+        scale: float32 `(2,)`, by which height and width are multiplied.
+        offset: float32 `(2,)`, where the scaled image begins in the result.
+        kernel: A kernel of `tf.raw_ops.ScaleAndTranslate`.
+
+    Returns:
+        float32 tensor `(*size, channels)`.
+    """
+    return tf.raw_ops.ScaleAndTranslate(
+        images=pixels[tf.newaxis],
+        size=size,
+        scale=scale,
+        translation=offset,
+        kernel_type=kernel,
+        antialias=True,
+    )[0]
 
 
 def _scaled_size(old: tf.Tensor, size: tuple[int, int], resize_mode: str) -> tf.Tensor:
@@ -213,7 +241,7 @@ def _has(header: tf.Tensor, start: int, magic: bytes) -> tf.Tensor:
     return tf.reduce_all(part == tf.constant(list(magic), tf.uint8))
 
 
-def _checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
     if len(size) != 2 or any(int(length) != length or length < 1 for length in size):
         raise ValueError(
