@@ -90,8 +90,8 @@ def test_jpeg_is_nearly_as_close_to_means_of_pixels_as_antialiased_bilinear(
         images = (crop(jpeg, draw, SIZE), bilinear, aliased)
         errors.append([np.abs(image - means).mean() for image in images])
     ours, bilinear, aliased = np.mean(errors, axis=0)
-    # Levels of 255: 4.6, 3.8 and 16 to 17.
-    assert ours < 1.3 * bilinear and ours < 0.35 * aliased
+    # Levels of 255: 4.6, 3.8 and 10.5.
+    assert ours < 1.3 * bilinear and ours < 0.5 * aliased
 
 
 def test_png_is_scaled_as_pillow_does(picture, crop):
