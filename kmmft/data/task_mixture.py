@@ -1,14 +1,20 @@
 """Batches of several tasks together, as `kmmft.models.MultiTask` takes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from kmmft.data.dataset import training_options
+from kmmft.data.mixture_sources import (
+    Source,
+    check_sources,
+    sampling_shares,
+    shuffled_batches,
+    source_sizes,
+    source_steps,
+)
 
 SAMPLING = ("size", "temperature", "round_robin")
-
-Source = tf.data.Dataset | Callable[..., tf.data.Dataset]
 
 
 def mix_tasks(
@@ -74,8 +80,8 @@ def mix_tasks(
         - [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 3.5.2
           (examples-proportional and temperature-scaled mixing).
     """
-    _check(sources, start_step, seed)
-    known = _sizes(sources, sizes or {})
+    check_sources(sources, start_step, seed)
+    known = source_sizes(sources, sizes or {})
     if sampling == "round_robin":
         counts = task_batch_sizes(
             dict.fromkeys(sources, 1.0),
@@ -83,14 +89,14 @@ def mix_tasks(
             multiple_of=multiple_of,
         )
     else:
-        shares = _shares(sources, sampling, known, temperature)
+        shares = sampling_shares(sources, sampling, known, temperature, SAMPLING)
         counts = task_batch_sizes(shares, batch_size, multiple_of=multiple_of)
     parts = {}
     for number, (task, source) in enumerate(sources.items()):
         count = counts[task]
         if isinstance(source, tf.data.Dataset):
-            steps = _steps(task, known.get(task, 0), count)
-            parts[task] = _epochs(
+            steps = source_steps(task, known.get(task, 0), count)
+            parts[task] = shuffled_batches(
                 source, steps, count, (seed, number), start_step, shuffle_buffer
             )
         else:
@@ -139,110 +145,3 @@ def task_batch_sizes(
         furthest = max(able, key=lambda task: change * (exact[task] - counts[task]))
         counts[furthest] += change
     return {task: count * multiple_of for task, count in counts.items()}
-
-
-def _epochs(
-    examples: tf.data.Dataset,
-    steps: int,
-    count: int,
-    seed: tuple[int, int],
-    start_step: int,
-    shuffle_buffer: int,
-) -> tf.data.Dataset:
-    """Batches of one task for ever, in an order that depends on seed and epoch."""
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        # `shuffle` mixes the global seed into its own; see `shuffled_epochs`.
-        tf.random.set_seed(1)
-        key = tf.random.experimental.stateless_fold_in(
-            tf.constant(seed, tf.int64), epoch
-        )
-        number = tf.random.stateless_uniform([], key, None, None, tf.int64)
-        shuffled = examples.shuffle(
-            shuffle_buffer, seed=number, reshuffle_each_iteration=False
-        )
-        return shuffled.take(steps * count).batch(count, drop_remainder=True)
-
-    start_epoch, skipped = divmod(start_step, steps)
-    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
-    return epochs.flat_map(epoch_batches).skip(skipped)
-
-
-def _sizes(sources: Mapping[str, Source], given: Mapping[str, int]) -> dict[str, int]:
-    """Numbers of examples, of those tasks where they are known."""
-    known = {}
-    for task, source in sources.items():
-        if task in given:
-            known[task] = given[task]
-        elif isinstance(source, tf.data.Dataset):
-            size = int(source.cardinality())
-            if size < 0:
-                raise ValueError(
-                    "A dataset must be finite and know its size, or have it in "
-                    f"`sizes`. Received: {task!r} with {source}. Pass its size, and no "
-                    "repeated dataset."
-                )
-            known[task] = size
-    return known
-
-
-def _shares(
-    sources: Mapping[str, Source],
-    sampling: str | Mapping[str, float],
-    sizes: Mapping[str, int],
-    temperature: float,
-) -> dict[str, float]:
-    if isinstance(sampling, Mapping):
-        if set(sampling) != set(sources):
-            raise ValueError(
-                f"`sampling` must have a number for each of {list(sources)}. "
-                f"Received: {dict(sampling)}."
-            )
-        return {task: float(sampling[task]) for task in sources}
-    if sampling not in SAMPLING:
-        raise ValueError(
-            f"`sampling` must be one of {SAMPLING} or numbers by task. "
-            f"Received: sampling={sampling!r}."
-        )
-    missing = [task for task in sources if task not in sizes]
-    if missing:
-        raise ValueError(
-            f"sampling={sampling!r} needs the number of examples of each task. "
-            f"Received: none for {missing}. Pass them in `sizes`."
-        )
-    if not temperature >= 1:
-        raise ValueError(
-            f"`temperature` must be at least 1. Received: temperature={temperature}."
-        )
-    power = 1 / temperature if sampling == "temperature" else 1.0
-    return {task: float(sizes[task]) ** power for task in sources}
-
-
-def _steps(task: str, size: int, count: int) -> int:
-    if size < count:
-        raise ValueError(
-            "A task must have an example for each place in its part of a batch. "
-            f"Received: {size} examples of {task!r} for {count} places. Lower "
-            "`batch_size` or the task's share."
-        )
-    return size // count
-
-
-def _check(sources: Mapping[str, Source], start_step: int, seed: int) -> None:
-    if not sources:
-        raise ValueError("A mixture needs a task. Received: none.")
-    wrong = [
-        task
-        for task, source in sources.items()
-        if not isinstance(source, tf.data.Dataset) and not callable(source)
-    ]
-    if wrong:
-        raise ValueError(
-            "Each task needs a tf.data.Dataset, or a function of batch_size and "
-            f"start_step that makes one. Received: neither for {wrong}."
-        )
-    if start_step < 0 or not isinstance(seed, int):
-        raise ValueError(
-            "`start_step` must not be negative, and `seed` must be an int. "
-            f"Received: start_step={start_step}, seed={seed!r}."
-        )

@@ -10,6 +10,7 @@ from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
 from kmmft.training.run_directory import RunDirectory
+from kmmft.training.source_counts import SourceCounts
 from kmmft.training.step_options import StepOption
 from kmmft.training.strategies import make_strategy
 
@@ -21,6 +22,7 @@ __all__ = [
     "DropoutSeeds",
     "RecipeConfig",
     "RunDirectory",
+    "SourceCounts",
     "StepOption",
     "UpdateRule",
     "adamw",
