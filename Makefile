@@ -25,7 +25,7 @@ peer: $(VENV)-peer/installed
 
 $(VENV)-peer/installed:
 	$(PYTHON) -m venv $(VENV)-peer
-	$(VENV)-peer/bin/pip install --quiet torch torchvision open-clip-torch
+	$(VENV)-peer/bin/pip install --quiet torch torchvision open-clip-torch webdataset
 	touch $@
 
 clean:

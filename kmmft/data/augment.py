@@ -16,7 +16,11 @@ class ImageAugmentation:
     """Flips, crops, turns and recolours one image.
 
     The defaults suit photographs. Turn off what changes the meaning of an image:
-    flips where left and right or text matter, hue where colours are asked for. The
+    flips where left and right or text matter, hue where colours are asked for. Where
+    the cores are too slow for it and the model has a device of its own, put Keras'
+    layers (`keras.layers.RandomFlip(seed=0)`, `keras.layers.RandAugment`, ...) into the
+    model, behind its image input: they are off in evaluation and in exports, and a
+    resumed run goes on with their draws. In `batch_preprocess` it would not. The
     steps come in this order: crop, flips, turn, brightness, contrast, saturation,
     hue. Values stay in [0, 255].
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 _RECORDS = 128
-_BATCHES = 4
+_BATCHES = 8
 # In a pass of this length, what starting it costs does not count.
 _LONG_SECONDS = 0.7
 # Less than this part of the time is no wait worth a change.
@@ -256,7 +256,8 @@ def _seconds_a_record(dataset: tf.data.Dataset, records: int) -> float:
     first = passes(1)
     if first > _LONG_SECONDS:
         return first / records
-    return max(passes(3) - passes(1), 0.0) / (2 * records)
+    one = min(passes(1), passes(1))
+    return max(passes(3) - one, 0.0) / (2 * records)
 
 
 def _advice(found: Diagnosis) -> list[str]:

@@ -2,9 +2,11 @@
 
 from kmmft.evaluation import Table, environment, print_table
 from tests.benchmarks import (
+    building,
     gradient_caching,
     import_time,
     input_pipeline,
+    input_scale,
     optimizer,
     replica_equality,
     retrieval,
@@ -14,6 +16,8 @@ from tests.benchmarks import (
 BENCHMARKS = (
     import_time,
     input_pipeline,
+    input_scale,
+    building,
     optimizer,
     replica_equality,
     gradient_caching,
