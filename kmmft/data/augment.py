@@ -176,7 +176,9 @@ class ImageAugmentation:
             saturation = 1 + change(self.saturation, draws[2])
             # Contrast is around the mean grey, saturation around each pixel's grey.
             to_grey = tf.constant(_GREY_WEIGHTS)[:, tf.newaxis]
-            mean = tf.reduce_mean(pixels, axis=0)[tf.newaxis] @ to_grey + shift
+            # First over rows, which are far longer than the pixels in them.
+            means = tf.reshape(tf.reduce_mean(image, axis=0), (-1, 3))
+            mean = tf.reduce_mean(means, axis=0)[tf.newaxis] @ to_grey + shift
             mix = contrast * (saturation * tf.eye(3) + (1 - saturation) * to_grey)
             constant = contrast * shift + (1 - contrast) * mean[0, 0]
             image = tf.reshape(pixels @ mix + constant, image.shape)

@@ -26,7 +26,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow_datasets as tfds
 import kmmft
 from tfrecords_tools import DatasetWriter
-kind, pictures, folder, count = sys.argv[1:3] + [pathlib.Path(sys.argv[3]), int(sys.argv[4])]
+kind, pictures, folder, count = sys.argv[1:]
+folder, count = pathlib.Path(folder), int(count)
 images = [p.read_bytes() for p in sorted(pathlib.Path(pictures).glob("*.jpg"))]
 features = kmmft.data.schema.image_text()
 def records():
@@ -58,7 +59,8 @@ import webdataset
 pictures, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 images = [p.read_bytes() for p in sorted(pathlib.Path(pictures).glob("*.jpg"))]
 start, cpu = time.perf_counter(), time.process_time()
-with webdataset.ShardWriter(folder + "/pairs-%05d.tar", maxcount=4096, verbose=0) as sink:
+shards = folder + "/pairs-%05d.tar"
+with webdataset.ShardWriter(shards, maxcount=4096, verbose=0) as sink:
     for n in range(count):
         sink.write({"__key__": f"{n:08}", "jpg": images[n % len(images)],
                     "txt": f"picture number {n}"})

@@ -1,4 +1,4 @@
-"""Augmentation by Keras' layers inside the model: seeded, resumed, off in evaluation."""
+"""Augmentation by Keras' layers in the model: seeded, resumed, off in evaluation."""
 
 import keras
 import numpy as np
