@@ -1,6 +1,7 @@
 import pytest
 import tensorflow_datasets as tfds
 
+from kmmft.data import schema
 from tfrecords_tools import BuildOptions, build_image_folder
 
 
@@ -95,7 +96,7 @@ def test_a_link_back_to_the_top_does_not_hang(fill):
         (["train/1.png"], r"Received: train/1\.png .*train/CLASS/1\.png"),
         (
             ["train/a/1.png", "cat/1.png"],
-            r"all splits or all classes.*train beside cat",
+            r"all splits, or none of them.*train beside cat",
         ),
         (["a/notes.txt"], r"which holds none"),
     ],
@@ -108,3 +109,70 @@ def test_wrong_layout(fill, names, message):
 def test_missing_folder(tmp_path):
     with pytest.raises(ValueError, match="which does not exist"):
         build(tmp_path / "in")
+
+
+def texts(result, split="train"):
+    builder = tfds.builder_from_directory(result.directory)
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    records = tfds.as_numpy(builder.as_dataset(split, decoders=decoders))
+    return {record["id"].decode(): record for record in records}
+
+
+WHOLE = {"validation_fraction": 0.0, "test_fraction": 0.0}
+
+
+def test_captions_of_side_cars(fill, caplog):
+    folder = fill("a/1.jpg", "2.png")
+    (folder / "a/1.txt").write_text("\ufeffErster\n\n Größer \n", encoding="utf-8")
+    (folder / "2.txt").write_text("Second")
+    (folder / "of_nothing.txt").write_text("Nobody's")
+    result = build(folder, captions="sidecar", **WHOLE)
+    builder = tfds.builder_from_directory(result.directory)
+    assert repr(builder.info.features) == repr(schema.image_text())
+    found = {key: list(one["captions"]) for key, one in texts(result).items()}
+    assert found == {
+        "a/1.jpg": [b"Erster", "Größer".encode()],
+        "2.png": [b"Second"],
+    }
+    assert caplog.text == ""
+
+
+def test_captions_in_paths_with_classes_and_splits(fill):
+    folder = fill("train/red cars/old_car-01.jpg", "train/boats/007.png")
+    result = build(folder, captions="path", classes=True)
+    assert labels(result, "train").keys() == texts(result).keys()
+    assert {key: one["text"] for key, one in texts(result).items()} == {
+        "train/red cars/old_car-01.jpg": b"old car",
+        "train/boats/007.png": b"boats",
+    }
+    assert set(labels(result, "train").values()) == {"red cars", "boats"}
+    result = build(folder, captions="path", options=BuildOptions(overwrite=True))
+    assert result.num_records == {"train": 2}
+    assert "label" not in texts(result)["train/boats/007.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"^2\.png: There is no '2\.txt' beside it"),
+        (b" \n", r"^2\.png: '2\.txt' beside it is empty"),
+        (b"caf\xe9", r"^2\.png: '2\.txt' beside it is not valid UTF-8"),
+    ],
+)
+def test_bad_side_cars_are_named_or_skipped(fill, content, message):
+    folder = fill("1.jpg", "2.png")
+    (folder / "1.txt").write_text("First")
+    if content is not None:
+        (folder / "2.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        build(folder, captions="sidecar", **WHOLE)
+    skip = BuildOptions(skip_bad=True)
+    result = build(folder, captions="sidecar", options=skip, **WHOLE)
+    assert texts(result).keys() == {"1.jpg"} and result.num_skipped == 1
+
+
+def test_neither_captions_nor_words_nor_classes(fill):
+    with pytest.raises(ValueError, match="captions='none', classes=False"):
+        build(fill("a/1.jpg"), classes=False)
+    with pytest.raises(ValueError, match=r"^1/1\.jpg: There are no words in its name"):
+        build(fill("1/1.jpg"), captions="path")
