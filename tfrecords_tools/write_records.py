@@ -66,7 +66,8 @@ def write_records(
         description: Text for `dataset_info.json`.
         feature: Name of the feature that is read from the files.
         read: Reads a file, in place of reading and checking an image. A
-            `functools.partial` of a function with plain arguments.
+            `functools.partial` of a function with plain arguments. If it returns a
+            dict, that is of values by feature.
         scratch: Folder of files that the source made for this build only: they count
             as the same if their content is, whatever their path.
 
@@ -138,7 +139,8 @@ def _write(
         advance(build.num_done)
         for record, content in loaded:
             if not isinstance(content, Exception):
-                content = {} if content is None else {feature: content}
+                if not isinstance(content, dict):
+                    content = {} if content is None else {feature: content}
                 content = _filtered(record, content, options.filter)
             build.add(content)
             advance()

@@ -66,6 +66,30 @@ def video_text() -> tfds.features.FeaturesDict:
     )
 
 
+def audio_text() -> tfds.features.FeaturesDict:
+    """A sound with one or several captions, or with what is said in it.
+
+    The sound stays the WAV, FLAC or Ogg file that it was. How many samples it has (of
+    each channel) and how many of them make a second stand beside it, so that records
+    can be chosen and sorted by length without being decoded.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id` (text), `audio` (bytes of a file),
+        `sample_rate` (int32, Hz), `num_samples` (int64) and `captions` (sequence of
+        texts).
+
+    Example:
+        >>> sorted(kmmft.data.schema.audio_text())
+        ['audio', 'captions', 'id', 'num_samples', 'sample_rate']
+    """
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    return tfds.features.FeaturesDict(
+        {"id": text(), "captions": tfds.features.Sequence(text()), **_audio()}
+    )
+
+
 def image_question_answer() -> tfds.features.FeaturesDict:
     """A question about an image, with its answer.
 
@@ -93,30 +117,34 @@ def labelled(
     image: bool = True,
     text: bool = True,
     class_names: Sequence[str] | None = None,
+    *,
+    audio: bool = False,
 ) -> tfds.features.FeaturesDict:
-    """An image, a text, or both, with one class label.
+    """An image or a sound, a text, or both, with one class label.
 
     Args:
         image: Whether records have an `image` (kept encoded on disk).
         text: Whether records have a `text`.
         class_names: Names of the classes. The label of a class is its position.
+        audio: Whether records have an `audio`, with `sample_rate` and `num_samples`
+            as in `audio_text`.
 
     Returns:
-        `tfds.features.FeaturesDict` with `id`, `label`, and `image` and/or `text`.
+        `tfds.features.FeaturesDict` with `id`, `label`, and what is asked for.
 
     Raises:
-        ValueError: If there is neither image nor text, or if `class_names` is empty
-            or names a class twice.
+        ValueError: If there is neither image nor text nor audio, or if `class_names`
+            is empty or names a class twice.
 
     Example:
         >>> features = kmmft.data.schema.labelled(class_names=["cat", "dog"])
         >>> features["label"].str2int("dog")
         1
     """
-    if not image and not text:
+    if not image and not text and not audio:
         raise ValueError(
-            "A labelled record needs an image or a text. "
-            "Received: image=False, text=False. Set one of them to True."
+            "A labelled record needs an image, a text or an audio. Received: "
+            "image=False, text=False, audio=False. Set one of them to True."
         )
     names = list(class_names or [])
     if not names or len(set(names)) != len(names):
@@ -135,4 +163,18 @@ def labelled(
         features["image"] = tfds.features.Image()
     if text:
         features["text"] = tfds.features.Text()
+    if audio:
+        features |= _audio()
     return tfds.features.FeaturesDict(features)
+
+
+def _audio() -> dict[str, tfds.features.FeatureConnector]:
+    import numpy as np
+    import tensorflow_datasets as tfds
+
+    return {
+        # TFDS's own Audio would decode what it opens, by a program that few have.
+        "audio": tfds.features.Tensor(shape=(), dtype=np.object_),
+        "sample_rate": tfds.features.Scalar(np.int32),
+        "num_samples": tfds.features.Scalar(np.int64),
+    }

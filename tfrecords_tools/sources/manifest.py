@@ -3,11 +3,15 @@
 import functools
 import pathlib
 import time
+from typing import Any
 
+from tfrecords_tools.audio_bytes import audio_reader
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.build_options import BuildOptions
 from tfrecords_tools.build_result import BuildPlan, BuildResult
+from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.class_names import sorted_class_names
+from tfrecords_tools.sources.embedded_files import EmbeddedFiles
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
 from tfrecords_tools.sources.manifest_rows import read_rows
@@ -23,6 +27,7 @@ def build_manifest(
     name: str,
     image_column: str | None = None,
     video_column: str | None = None,
+    audio_column: str | None = None,
     caption_column: str | None = None,
     question_column: str | None = None,
     answer_column: str | None = None,
@@ -35,16 +40,20 @@ def build_manifest(
     test_fraction: float = 0.05,
     num_frames: int = 16,
     frame_size: int = 256,
+    max_seconds: float = 3600.0,
     options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult | BuildPlan:
     """Writes the rows of a manifest as records.
 
     The columns given decide the schema. Image and caption: `image_text`, where the
     captions of one image make one record. Video and caption: `video_text`, likewise,
-    with the frames that `read_video` takes. Image, question and answer:
-    `image_question_answer`. Label with image, text or both: `labelled`; class names
-    are sorted, whole numbers by value. White space around texts is taken off. The
-    order of the records is shuffled, the same way each time.
+    with the frames that `read_video` takes. Audio and caption (or transcript):
+    `audio_text`, with the files as they are. Image, question and answer:
+    `image_question_answer`. Label with image or audio, text or both: `labelled`; class
+    names are sorted, whole numbers by value. White space around texts is taken off.
+    The order of the records is shuffled, the same way each time. Images and sounds may
+    stand in a Parquet file themselves, as bytes or as Hugging Face's `datasets` has
+    them: then their hash takes the place of their path.
 
     Args:
         manifest: File that ends in .csv or .tsv (with a header line), .jsonl or
@@ -53,13 +62,14 @@ def build_manifest(
         name: Name of the dataset.
         image_column: Column with paths of images; relative to the manifest.
         video_column: Column with paths of videos (GIF, MP4, ...); likewise.
-        caption_column: Column with captions; in JSONL also lists of captions.
+        audio_column: Column with paths of sounds (WAV, FLAC, Ogg); likewise.
+        caption_column: Column with captions; in JSONL and Parquet also lists of them.
         question_column: Column with questions.
         answer_column: Column with answers.
         label_column: Column with names of classes.
         text_column: Column with texts to classify.
-        id_column: Column with ids; default: the path of the image or video for
-            captions, the number of the line otherwise.
+        id_column: Column with ids; default: the path of the image, video or sound
+            for captions, the number of the line otherwise.
         split_column: Column with the split; val, valid and dev become validation.
             Without it, rows are split by a hash of the file's path, or of the text.
         group_column: Column with what must not be torn apart, such as a person or a
@@ -68,6 +78,7 @@ def build_manifest(
         test_fraction: Share for test, without a split column.
         num_frames: Most frames to keep of a video.
         frame_size: Shorter side of a video's frames; smaller ones stay as they are.
+        max_seconds: Longer sounds are bad.
         options: What all sources share; see `BuildOptions`.
 
     Returns:
@@ -100,6 +111,7 @@ def build_manifest(
     columns = ManifestColumns(
         image=image_column,
         video=video_column,
+        audio=audio_column,
         caption=caption_column,
         label=label_column,
         text=text_column,
@@ -111,25 +123,42 @@ def build_manifest(
     )
     bad_rows = BadRows(options.skip_bad)
     path = pathlib.Path(manifest)
-    rows = read_rows(path, columns.names, bad_rows)
-    records = manifest_records(rows, path.parent, columns, bad_rows)
-    video = {}
-    if columns.video:
+    with EmbeddedFiles(pathlib.Path(output_dir)) as files:
+        rows = read_rows(path, columns.names, bad_rows)
+        if path.suffix.lower() == ".parquet" and columns.medium in ("image", "audio"):
+            rows = files.take_out(rows, columns.media)
+        records = manifest_records(rows, path.parent, columns, bad_rows)
+        labels = [record.values["label"] for record in records if columns.label]
+        return write_records(
+            records,
+            bad_rows,
+            output_dir=output_dir,
+            name=name,
+            features=columns.features(sorted_class_names(labels)),
+            options=options,
+            started=started,
+            scratch=files.folder,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            **_reading(columns, records, num_frames, frame_size, max_seconds, options),
+        )
+
+
+def _reading(
+    columns: ManifestColumns,
+    records: list[SourceRecord],
+    num_frames: int,
+    frame_size: int,
+    max_seconds: float,
+    options: BuildOptions,
+) -> dict[str, Any]:
+    """How `write_records` reads what are no images."""
+    if columns.medium == "video":
         check_videos((record.image for record in records), num_frames, frame_size)
         read = functools.partial(
             read_video, num_frames=num_frames, frame_size=frame_size
         )
-        video = {"feature": "video", "read": read}
-    labels = [record.values["label"] for record in records if columns.label]
-    return write_records(
-        records,
-        bad_rows,
-        output_dir=output_dir,
-        name=name,
-        features=columns.features(sorted_class_names(labels)),
-        options=options,
-        started=started,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        **video,
-    )
+        return {"feature": "video", "read": read}
+    if columns.medium == "audio":
+        return {"read": audio_reader(max_seconds, options)}
+    return {}

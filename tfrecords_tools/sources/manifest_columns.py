@@ -22,6 +22,7 @@ class ManifestColumns:
 
     image: str | None = None
     video: str | None = None
+    audio: str | None = None
     caption: str | None = None
     label: str | None = None
     text: str | None = None
@@ -40,25 +41,38 @@ class ManifestColumns:
         if given not in (
             {"image", "caption"},
             {"video", "caption"},
+            {"audio", "caption"},
             {"image", "question", "answer"},
             {"image", "label"},
             {"text", "label"},
             {"image", "text", "label"},
+            {"audio", "label"},
+            {"audio", "text", "label"},
         ):
             received = ", ".join(f"{name}_column" for name in sorted(given)) or "none"
             raise ValueError(
-                "The columns must be image and caption; or video and caption; or "
-                "image, question and answer; or label with image, text or both (and id "
-                "and split or group with any). "
+                "The columns must be image and caption; or video and caption; or audio "
+                "and caption; or image, question and answer; or label with image or "
+                "audio, text or both (and id and split or group with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
     @property
     def kind(self) -> str:
-        """`image_text`, `video_text`, `image_question_answer` or `labelled`."""
+        """What the records are: the name of a function of `kmmft.data.schema`."""
         if self.caption:
-            return "video_text" if self.video else "image_text"
+            return f"{self.medium}_text"
         return "image_question_answer" if self.question else "labelled"
+
+    @property
+    def medium(self) -> str | None:
+        """`image`, `video` or `audio`: the feature that is read from files, if any."""
+        return next((m for m in ("image", "video", "audio") if getattr(self, m)), None)
+
+    @property
+    def media(self) -> str | None:
+        """The column with images, videos or sounds, if there is one."""
+        return self.medium and getattr(self, self.medium)
 
     @property
     def names(self) -> list[str]:
@@ -70,14 +84,11 @@ class ManifestColumns:
         """The schema of the records."""
         from kmmft.data import schema
 
-        if self.kind == "image_text":
-            return schema.image_text()
-        if self.kind == "video_text":
-            return schema.video_text()
-        if self.kind == "image_question_answer":
-            return schema.image_question_answer()
+        if self.kind != "labelled":
+            return getattr(schema, self.kind)()
         return schema.labelled(
             image=self.image is not None,
             text=self.text is not None,
+            audio=self.audio is not None,
             class_names=list(class_names),
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.source_record import SourceRecord
+from tfrecords_tools.sources.embedded_files import EmbeddedFile
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
 
@@ -22,7 +23,9 @@ class _Row:
         id: Its id, or None without an id column.
         split: Its split, or None if nothing names one.
         group: What must not be torn apart: the group column, else the image or text.
-        image: Path of the image or video as the manifest means it, or None.
+        image: Name of the image, video or sound, or None: its path as the manifest
+            means it, or the hash of what stands in the manifest itself.
+        file: The same, to be read.
         texts: Text by kind; several only for captions in JSONL.
     """
 
@@ -31,7 +34,15 @@ class _Row:
     split: str | None
     group: str
     image: str | None
+    file: pathlib.Path | EmbeddedFile | None
     texts: dict[str, list[str]]
+
+    @property
+    def record(self) -> str:
+        """What is the same for rows with captions that make one record."""
+        # Two records may hold the same picture, if their ids say that they are two.
+        embedded = isinstance(self.file, EmbeddedFile)
+        return self.id if embedded and self.id else self.image
 
 
 def manifest_records(
@@ -44,20 +55,21 @@ def manifest_records(
 
     Args:
         rows: Where each row stands, and its values by column. The column of the split
-            may be absent from a row, which is then split by a hash.
-        root: Folder that paths of images and videos are relative to.
+            may be absent from a row, which is then split by a hash. In place of the
+            path of an image, a row may have an `EmbeddedFile`.
+        root: Folder that paths of images, videos and sounds are relative to.
         columns: Which columns hold what.
         bad_rows: Takes the rows that cannot become records.
 
     Returns:
-        The records in the order of their first rows. Rows with captions of one image
-        or video make one record.
+        The records in the order of their first rows. Rows with captions of one image,
+        video or sound make one record.
     """
     checked = _read(rows, root, columns, bad_rows)
     if columns.caption:
-        records = _by_image(checked, root, bad_rows)
+        records = _by_image(checked, bad_rows)
     else:
-        records = _by_row(checked, root, columns, bad_rows)
+        records = _by_row(checked, columns, bad_rows)
     if not records and not bad_rows.found:
         raise ValueError("There must be at least one row. Received: none; fill it.")
     if not records:
@@ -96,8 +108,9 @@ def _check(
         value = row[column]
         several = kind == "caption" and isinstance(value, list) and value
         texts[kind] = [_text(one, column) for one in (value if several else [value])]
-    column = columns.image or columns.video
-    image = column and _image_key(_text(row[column], column), root)
+    image, file = None, None
+    if columns.media is not None:
+        image, file = _image(row[columns.media], columns.media, root)
     split = None
     if columns.split in row:
         split = split_name(_text(row[columns.split], columns.split))
@@ -110,7 +123,7 @@ def _check(
     group = image or texts["text"][0]
     if columns.group is not None:
         group = _text(row[columns.group], columns.group)
-    return _Row(place, row_id, split, group, image, texts)
+    return _Row(place, row_id, split, group, image, file, texts)
 
 
 def _text(value: Any, column: str) -> str:
@@ -135,6 +148,16 @@ def _text(value: Any, column: str) -> str:
     return text
 
 
+def _image(
+    cell: Any, column: str, root: pathlib.Path
+) -> tuple[str, pathlib.Path | EmbeddedFile]:
+    """Name and file of what a cell names or holds."""
+    if isinstance(cell, EmbeddedFile):
+        return cell.key, cell
+    name = _image_key(_text(cell, column), root)
+    return name, root / name
+
+
 def _image_key(written: str, root: pathlib.Path) -> str:
     """One name for a file, however its path is written; relative if it can be."""
     path = os.path.normpath(written)
@@ -144,13 +167,11 @@ def _image_key(written: str, root: pathlib.Path) -> str:
     return pathlib.PurePath(path).as_posix()
 
 
-def _by_image(
-    rows: Iterator[_Row], root: pathlib.Path, bad_rows: BadRows
-) -> list[SourceRecord]:
+def _by_image(rows: Iterator[_Row], bad_rows: BadRows) -> list[SourceRecord]:
     groups: dict[str, list[_Row]] = {}
     image_of_id: dict[str, str] = {}
     for row in rows:
-        group = groups.setdefault(row.image, [])
+        group = groups.setdefault(row.record, [])
         first = group[0] if group else row
         owner = image_of_id.setdefault(row.id or row.image, row.image)
         if owner != row.image:
@@ -173,21 +194,20 @@ def _by_image(
         SourceRecord(
             group[0].split,
             {
-                "id": group[0].id or image,
+                "id": group[0].id or group[0].image,
                 "captions": [text for row in group for text in row.texts["caption"]],
             },
-            root / image,
+            group[0].file,
             tuple(row.place for row in group),
             group[0].group,
         )
-        for image, group in groups.items()
+        for group in groups.values()
         if group
     ]
 
 
 def _by_row(
     rows: Iterator[_Row],
-    root: pathlib.Path,
     columns: ManifestColumns,
     bad_rows: BadRows,
 ) -> list[SourceRecord]:
@@ -206,6 +226,7 @@ def _by_row(
         values["id"] = row_id
         if columns.kind == "image_question_answer":
             values |= {"image_id": row.image, "question_type": ""}
-        image = None if row.image is None else root / row.image
-        records.append(SourceRecord(row.split, values, image, (row.place,), row.group))
+        records.append(
+            SourceRecord(row.split, values, row.file, (row.place,), row.group)
+        )
     return records
