@@ -20,9 +20,11 @@ from tfrecords_tools.reshard import reshard_data
 from tfrecords_tools.sample import sample_data
 from tfrecords_tools.sources.annotations import build_annotations
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
+from tfrecords_tools.sources.huggingface import build_huggingface
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
 from tfrecords_tools.sources.open_clip_art import build_open_clip_art
+from tfrecords_tools.sources.tfds_dataset import build_tfds
 from tfrecords_tools.sources.webdataset import build_webdataset
 from tfrecords_tools.verify import verify_data
 
@@ -61,10 +63,24 @@ examples:
       --annotations dataset_flickr30k.json --images flickr30k-images \\
       --name flickr30k --output_dir data"""
 
+_HUGGINGFACE = """Local Parquet or Arrow files of Hugging Face's `datasets`.
+
+examples:
+  python -m tfrecords_tools build huggingface --data beans/data \\
+      --image_column image --label_column labels --name beans --output_dir data
+  python -m tfrecords_tools build huggingface --data "train=flickr/*.parquet" \\
+      --image_column image --caption_column caption --name flickr --output_dir data
+  python -m tfrecords_tools build huggingface --data saved_to_disk \\
+      --audio_column audio --caption_column transcription --name minds \\
+      --output_dir data
+  python -m tfrecords_tools build huggingface --data vqa/data --image_column image \\
+      --question_column question --answer_column multiple_choice_answer \\
+      --id_column question_id --name vqa --output_dir data"""
+
 _MANIFEST = """Rows of a CSV, TSV, JSONL or Parquet file that names images or videos.
 
-The columns given decide what a record is: image and caption; video and caption;
-image, question and answer; or a label with an image, a text, or both.
+The columns given decide what a record is: image, video or audio with caption; image,
+question and answer; or a label with an image or an audio, a text, or both.
 
 examples:
   python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
@@ -77,6 +93,9 @@ examples:
       --shard_megabytes 150 --name pets --output_dir data
   python -m tfrecords_tools build manifest --manifest clips.csv \\
       --video_column video --caption_column caption --name clips --output_dir data
+  python -m tfrecords_tools build manifest --manifest speech.tsv \\
+      --audio_column file --caption_column transcript --max_seconds 30 \\
+      --name speech --output_dir data
   python -m tfrecords_tools build manifest --manifest vqa.csv \\
       --image_column image --question_column question --answer_column answer \\
       --test_fraction 0.1 --name my_vqa --output_dir data
@@ -90,11 +109,13 @@ They come from the Debian packages openclipart-png and openclipart-svg.
 example:
   python -m tfrecords_tools build open_clip_art --output_dir data"""
 
-_IMAGE_FOLDER = """Images in one folder per class, with or without folders per split.
+_IMAGE_FOLDER = """Images in folders, with their classes, their captions, or both.
 
-example:
+examples:
   python -m tfrecords_tools build image_folder --folder photos --name photos \\
-      --output_dir data"""
+      --output_dir data
+  python -m tfrecords_tools build image_folder --folder photos --captions sidecar \\
+      --name captioned --output_dir data"""
 
 _EXPORT = """Writes the records for other libraries.
 
@@ -134,6 +155,17 @@ examples:
       --output_dir data
   python -m tfrecords_tools sample --data data/pets --per_class 20 --splits train \\
       --name few --output_dir data"""
+
+_TFDS = """Any dataset of TensorFlow Datasets, by directory or by name.
+
+examples:
+  python -m tfrecords_tools build tfds --data ~/tensorflow_datasets/beans/0.1.0 \\
+      --image image --label label --name beans --output_dir data
+  python -m tfrecords_tools build tfds --data coco_captions --image image \\
+      --caption captions.text --id image/filename --name coco --output_dir data
+  python -m tfrecords_tools build tfds --data mnist --image image --label label \\
+      --splits "train=train[5%:]" "validation=train[:5%]" test --name digits \\
+      --output_dir data"""
 
 _WEBDATASET = """WebDataset's .tar shards of images with captions or labels.
 
@@ -191,9 +223,11 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
     sources = Union[  # noqa: UP007
         _subcommand("annotations", build_annotations, _ANNOTATIONS),
         _subcommand("easy_vqa", build_easy_vqa, _EASY_VQA),
+        _subcommand("huggingface", build_huggingface, _HUGGINGFACE),
         _subcommand("manifest", build_manifest, _MANIFEST),
         _subcommand("image_folder", build_image_folder, _IMAGE_FOLDER),
         _subcommand("open_clip_art", build_open_clip_art, _OPEN_CLIP_ART),
+        _subcommand("tfds", build_tfds, _TFDS),
         _subcommand("webdataset", build_webdataset, _WEBDATASET),
     ]
 
