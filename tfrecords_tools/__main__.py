@@ -232,7 +232,19 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
     ]
 
     def build(source: Annotated[sources, tyro.conf.arg(name="")]) -> Any:
-        """Builds a data directory from a source."""
+        """Builds a data directory from a source.
+
+        Any source can be built by the workers of an Apache Beam runner, with the same
+        bytes as here (add these flags; needs kmmft[beam]; the workers must see the
+        same files under the same paths):
+          --runner DirectRunner --runner_options direct_num_workers=8 \\
+              direct_running_mode=multi_processing
+          --runner FlinkRunner --runner_options flink_master=host:8081 \\
+              environment_type=LOOPBACK parallelism=64
+          --runner SparkRunner --runner_options spark_master_url=spark://host:7077
+          --runner DataflowRunner --runner_options project=mine region=us-central1 \\
+              temp_location=gs://mine/tmp sdk_container_image=with-kmmft
+        """
         return source
 
     return tyro.cli(

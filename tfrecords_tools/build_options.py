@@ -36,6 +36,11 @@ class BuildOptions:
         skip_bad: Leave bad rows out and list them in skipped.jsonl.
         num_workers: Threads that read, check and change images; default: one for
             each processor. What is written does not depend on it.
+        runner: Apache Beam runner whose workers read and write, such as DirectRunner,
+            DataflowRunner, FlinkRunner or SparkRunner; they must see the same files
+            under the same paths. What is written is the same. Needs kmmft[beam].
+        runner_options: Options of the runner, each as KEY=VALUE, or KEY for one
+            without a value.
         dry_run: Show what would be written, and write nothing. Images are not opened.
         overwrite: Replace the dataset if it exists.
 
@@ -65,6 +70,8 @@ class BuildOptions:
     check_images: bool = True
     skip_bad: bool = False
     num_workers: int | None = None
+    runner: str | None = None
+    runner_options: tuple[str, ...] = ()
     dry_run: bool = False
     overwrite: bool = False
 
@@ -79,6 +86,11 @@ class BuildOptions:
                 "The number of shards follows from their size. Received: num_shards="
                 f"{self.num_shards} and shard_megabytes={self.shard_megabytes}; give "
                 "one of them."
+            )
+        if self.runner_options and not self.runner:
+            raise ValueError(
+                "runner_options are for a runner. Received: runner_options="
+                f"{self.runner_options} and no runner; give one (--runner)."
             )
         if (self.min_words or 0) > (self.max_words or _ANY):
             raise ValueError(

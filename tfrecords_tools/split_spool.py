@@ -71,14 +71,31 @@ class SplitSpool:
         Returns:
             For each shard the number of its records and of its bytes.
         """
-        count = len(self.record_bytes)
-        bounds = [index * count // num_shards for index in range(num_shards + 1)]
-        sizes = []
-        for index in range(num_shards):
-            payloads = self.record_bytes[bounds[index] : bounds[index + 1]]
-            num_bytes = sum(payloads) + FRAME_BYTES * len(payloads)
-            sizes.append((len(payloads), num_bytes))
-        return sizes
+        return shard_sizes(self.record_bytes, num_shards)
+
+
+def shard_sizes(record_bytes: Sequence[int], num_shards: int) -> list[ShardSize]:
+    """The sizes of shards whose counts differ by at most one.
+
+    Args:
+        record_bytes: Sizes of the records without framing, in order.
+        num_shards: Number of shards, at most the number of records.
+
+    Returns:
+        For each shard the number of its records and of its bytes.
+
+    Example:
+        >>> shard_sizes([10, 20, 30], 2)
+        [(1, 26), (2, 82)]
+    """
+    count = len(record_bytes)
+    bounds = [index * count // num_shards for index in range(num_shards + 1)]
+    sizes = []
+    for index in range(num_shards):
+        payloads = record_bytes[bounds[index] : bounds[index + 1]]
+        num_bytes = sum(payloads) + FRAME_BYTES * len(payloads)
+        sizes.append((len(payloads), num_bytes))
+    return sizes
 
 
 def cut_into_shards(

@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrecords_tools.bad_rows import BadRows, LeftOut
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.beam_build import check_beam, write_with_beam
 from tfrecords_tools.build_journal import hash_of_arguments
 from tfrecords_tools.build_options import BuildOptions
 from tfrecords_tools.build_plan import plan_build
@@ -18,6 +18,7 @@ from tfrecords_tools.image_loading import ImageLoader, load_ahead
 from tfrecords_tools.incomplete_directory import full_disk_is_named
 from tfrecords_tools.near_duplicate_records import group_records
 from tfrecords_tools.progress import progress_bar
+from tfrecords_tools.record_contents import record_content
 from tfrecords_tools.record_splits import with_splits
 from tfrecords_tools.resumable_build import ResumableBuild
 from tfrecords_tools.source_record import SourceRecord
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 # What changes no byte of what is written.
-_WITHOUT_EFFECT = ("num_workers", "dry_run", "overwrite", "filter")
+_WITHOUT_EFFECT = (
+    *("num_workers", "dry_run", "overwrite", "filter", "runner", "runner_options"),
+)
 
 
 def write_records(
@@ -80,6 +83,8 @@ def write_records(
             records.
     """
     _check_fit(options, features, read is None)
+    if options.runner:
+        check_beam()
     groups = None
     ordered = in_hash_order(records, lambda record: record.values["id"])
     ordered = list(filter_texts(ordered, options, bad_rows))
@@ -98,17 +103,21 @@ def write_records(
     )
     if options.dry_run:
         return plan_build(writer.directory, ordered, bad_rows)
-    build = functools.partial(
-        ResumableBuild,
-        writer,
-        ordered,
-        bad_rows,
-        _hash_of(options, features, description, read),
-        None if scratch is None else pathlib.Path(scratch),
-    )
+    arguments = _hash_of(options, features, description, read)
+    scratch = None if scratch is None else pathlib.Path(scratch)
     load = read or ImageLoader(options)
     with full_disk_is_named(writer.output_dir), writer:
-        _write(build(), ordered, options, feature, load, name)
+        if options.runner:
+            write_with_beam(
+                *(writer, ordered, bad_rows, options),
+                arguments=arguments,
+                load=load,
+                feature=feature,
+                scratch=scratch,
+            )
+        else:
+            build = ResumableBuild(writer, ordered, bad_rows, arguments, scratch)
+            _write(build, ordered, options, feature, load, name)
         if bad_rows.found or bad_rows.left_out:
             writer.write_text_file("skipped.jsonl", bad_rows.to_jsonl())
     return BuildResult(
@@ -138,31 +147,9 @@ def _write(
     ):
         advance(build.num_done)
         for record, content in loaded:
-            if not isinstance(content, Exception):
-                if not isinstance(content, dict):
-                    content = {} if content is None else {feature: content}
-                content = _filtered(record, content, options.filter)
-            build.add(content)
+            build.add(record_content(record, content, feature, options.filter))
             advance()
     build.checkpoint()
-
-
-def _filtered(
-    record: SourceRecord,
-    content: dict[str, Any],
-    keep: Callable[[dict[str, Any]], bool] | None,
-) -> dict[str, Any] | LeftOut:
-    """The content, or that the user's own filter does not want it."""
-    if keep is None:
-        return content
-    try:
-        kept = keep(record.values | content)
-    except Exception as error:
-        raise ValueError(
-            "filter must take any record. Received: record "
-            f"{record.values['id']!r}, at which it raised {error!r}."
-        ) from error
-    return content if kept else LeftOut("filter", "The filter does not want it.")
 
 
 def _check_fit(

@@ -5,12 +5,13 @@ import logging
 import os
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from tfrecords_tools.dataset_info import write_info
 from tfrecords_tools.incomplete_directory import IncompleteDirectory
-from tfrecords_tools.record_keys import wrong_keys
+from tfrecords_tools.record_encoder import RecordEncoder
+from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.split_spool import ShardSize, SplitSpool, usual_num_shards
 from tfrecords_tools.split_spools import SplitSpools, payload_bytes, shards_by_size
 from tfrecords_tools.writer_arguments import check_arguments, check_place
@@ -91,7 +92,7 @@ class DatasetWriter:
         self.incomplete = IncompleteDirectory(self.directory)
         self._keep = False
         self._open = False
-        self._serializer: tfds.core.ExampleSerializer | None = None
+        self._encoder: RecordEncoder | None = None
         sizes_file = self.incomplete.path / "shard_sizes.json"
         self._spools = SplitSpools(self.incomplete.data, sizes_file, name)
         self._split_of_id: dict[str, str] = {}
@@ -102,8 +103,6 @@ class DatasetWriter:
         return self._spools.num_records
 
     def __enter__(self) -> Self:
-        import tensorflow_datasets as tfds
-
         self.incomplete.open()
         self._open = True
         try:
@@ -114,9 +113,7 @@ class DatasetWriter:
         except BaseException:
             self._close(keep=any(self.incomplete.data.iterdir()))
             raise
-        self._serializer = tfds.core.ExampleSerializer(
-            self.features.get_serialized_info()
-        )
+        self._encoder = RecordEncoder(self.features)
         return self
 
     def write(self, split: str, record: dict[str, Any]) -> None:
@@ -126,20 +123,8 @@ class DatasetWriter:
             split: Name of the split, such as `"train"`.
             record: Dict with one value for each feature. Images are encoded bytes.
         """
-        self._check_record(split, record)
-        try:
-            example = self._serializer.get_tf_example(
-                self.features.encode_example(record)
-            )
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(
-                "A record must fit the features. Received: record "
-                f"{record['id']!r} of split {split!r}, which cannot be encoded "
-                f"({reason}); mend the value or the features."
-            ) from error
-        # Otherwise the features of a record stand in another order in each process.
-        self._append(split, record["id"], example.SerializeToString(deterministic=True))
+        self._check_id(split, record.get("id"))
+        self._append(split, record["id"], self._encoder.encode(split, record))
 
     def write_serialized(self, split: str, payload: bytes) -> None:
         """Appends one record of another dataset as it is.
@@ -231,14 +216,22 @@ class DatasetWriter:
             self._split_of_id = dict(split_of_id)
         return self._keep
 
-    # === Checks ===
+    def take_over(self, spools: Any, records: Iterable[SourceRecord]) -> None:
+        """Ends with records that other processes have written.
 
-    def _check_record(self, split: str, record: dict[str, Any]) -> None:
-        self._check_id(split, record.get("id"))
-        if record.keys() != self.features.keys():
-            raise ValueError(
-                wrong_keys(record["id"], split, record.keys(), self.features.keys())
-            )
+        Args:
+            spools: What has the records, in place of `SplitSpools`.
+            records: The records.
+
+        Raises:
+            ValueError: If an id comes twice.
+        """
+        for record in records:
+            self._check_id(record.split, record.values["id"])
+            self._split_of_id[record.values["id"]] = record.split
+        self._spools = spools
+
+    # === Checks ===
 
     def _check_id(self, split: str, record_id: Any) -> None:
         if not self._open:

@@ -1,0 +1,157 @@
+"""A Beam runner writes what one machine writes.
+
+Apache Beam asks for an older protobuf than TensorFlow brings, so it is not in the
+environment of the tests: what its workers do is tested without it, and with it where it
+is installed (`pip install 'kmmft[beam]'`).
+"""
+
+import importlib.util
+import json
+import logging
+
+import pytest
+
+from tfrecords_tools import BuildOptions, beam_build, build_manifest
+from tfrecords_tools.__main__ import main
+
+WITH_BEAM = importlib.util.find_spec("apache_beam") is not None
+
+
+@pytest.fixture
+def manifest(tmp_path, encoded_image):
+    """Pictures in three splits; some of them are no pictures."""
+    rows = []
+    for number in range(40):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"rubbish" if number % 10 == 3 else encoded_image(number))
+        rows.append({"image": path.name, "caption": f"Größe {number}"})
+    rows.append({"image": "gone.png", "caption": "Gone"})
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def build(manifest, folder, runner=None, name="set", **options):
+    options = {"skip_bad": True, "num_shards": 3, "max_side": 5} | options
+    return build_manifest(
+        manifest=manifest,
+        output_dir=manifest.parent / folder,
+        name=name,
+        image_column="image",
+        caption_column="caption",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+        options=BuildOptions(runner=runner, **options),
+    )
+
+
+def content(result):
+    return {path.name: path.read_bytes() for path in result.directory.iterdir()}
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(beam_build, "RECORDS_PER_PART", 7)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """The workers' work, not in order, and some of it twice."""
+    worked = []
+
+    def run(options, work, count):
+        for number in [*reversed(range(count)), 0]:
+            worked.append((type(work).__name__, number))
+            work(number)
+
+    monkeypatch.setattr(beam_build, "_run", run)
+    monkeypatch.setattr("tfrecords_tools.write_records.check_beam", lambda: None)
+    return worked
+
+
+def test_same_bytes(manifest, small_parts, in_this_process):
+    here = build(manifest, "here")
+    there = build(manifest, "there", "DirectRunner")
+    assert here.num_skipped == there.num_skipped == 5
+    assert here.num_records == there.num_records and len(here.num_records) == 3
+    assert content(here) == content(there)
+    assert ("PartJob", 5) in in_this_process and ("ShardJob", 8) in in_this_process
+    # Nothing else is left.
+    assert [path.name for path in there.directory.parent.parent.iterdir()] == ["set"]
+    by_filter = {"filter": lambda record: record["captions"] != ["Größe 1"]}
+    here = build(manifest, "here", name="few", **by_filter)
+    there = build(manifest, "there", "DirectRunner", name="few", **by_filter)
+    assert content(here) == content(there) and here.skipped["filter"] == 1
+
+
+def test_a_bad_row_ends_it(manifest, small_parts, in_this_process):
+    with pytest.raises(
+        ValueError, match=r"pairs\.jsonl line \d+: The image .*skip_bad"
+    ):
+        build(manifest, "there", "DirectRunner", skip_bad=False)
+    # The others saw that there is nothing left to do.
+    parts = list((manifest.parent / "there").glob(".set*/parts-*/*.json"))
+    assert 1 <= len(parts) < 6
+    with pytest.raises(ValueError, match=r"filter must take any record.*KeyError"):
+        build(manifest, "there", "DirectRunner", filter=lambda record: record["no"])
+
+
+def test_goes_on_with_whole_parts(
+    manifest, small_parts, in_this_process, monkeypatch, caplog
+):
+    from tfrecords_tools.image_loading import ImageLoader
+
+    seen, real = [], ImageLoader.__call__
+
+    def counted(self, image):
+        seen.append(image)
+        if len(seen) == 20:
+            raise MemoryError
+        return real(self, image)
+
+    monkeypatch.setattr(ImageLoader, "__call__", counted)
+    with pytest.raises(MemoryError):
+        build(manifest, "there", "DirectRunner")
+    (folder,) = (manifest.parent / "there").glob(".set*/parts-*")
+    whole = len(list(folder.glob("0*.json")))
+    assert whole == 2
+    # A picture that changed meanwhile is read again.
+    (manifest.parent / "5.png").write_bytes((manifest.parent / "6.png").read_bytes())
+    seen[:] = [None] * 20
+    there = build(manifest, "there", "DirectRunner")
+    assert 41 - 2 * 7 <= len(seen) - 20 <= 41 - 7
+    assert content(there) == content(build(manifest, "here"))
+
+
+def test_without_beam(manifest, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'kmmft\[beam\]'"):
+        build(manifest, "there", "DirectRunner")
+    with pytest.raises(ValueError, match="no runner; give one"):
+        BuildOptions(runner_options=("a=b",))
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    assert "flink_master" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not WITH_BEAM, reason="Apache Beam is not installed")
+@pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
+def test_with_beam(manifest, small_parts, mode):
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    options = (f"direct_running_mode={mode}", "direct_num_workers=2")
+    there = build(manifest, "there", "DirectRunner", runner_options=options)
+    assert content(there) == content(build(manifest, "here"))
+
+
+@pytest.mark.skipif(not WITH_BEAM, reason="Apache Beam is not installed")
+def test_errors_of_beam(manifest, capsys):
+    words = ["build", "manifest", "--manifest", str(manifest), "--name", "set"]
+    words += ["--image_column", "image", "--caption_column", "caption"]
+    words += ["--output_dir", str(manifest.parent / "there")]
+    assert main([*words, "--runner", "NoSuchRunner"]) == 2
+    message = capsys.readouterr().err
+    assert (
+        "--runner=NoSuchRunner, which stopped" in message and message.count("\n") == 1
+    )
+    assert main([*words, "--runner", "DirectRunner"]) == 2
+    assert "--skip_bad" in capsys.readouterr().err
