@@ -19,13 +19,22 @@ from tfrecords_tools.writer import DatasetWriter
 RECORDS_PER_PART = 1000
 
 
-def check_beam() -> None:
-    """Raises ValueError if Apache Beam is not installed."""
+def check_beam(runner: str) -> None:
+    """Raises ValueError if Apache Beam is not installed, or has no such runner."""
     if importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
             "--runner needs Apache Beam, which is not installed. Install it by: "
             "pip install 'kmmft[beam]'"
         )
+    import apache_beam.runners
+
+    try:
+        apache_beam.runners.create_runner(runner)
+    except Exception as error:  # Of its module, whatever that is.
+        raise ValueError(
+            "runner must be one of Apache Beam's, such as DirectRunner, or the full "
+            f"name of a class. Received: runner={runner!r} ({_line(error)}); mend it."
+        ) from error
 
 
 def write_with_beam(
@@ -158,11 +167,10 @@ def _run(options: BuildOptions, work: Callable[[int], None], count: int) -> None
         )
         state = pipeline.run().wait_until_finish()
     except Exception as error:  # Runners are programs of many people.
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(
             "The runner must do its work to the end. Received: "
-            f"{' '.join(flags)}, which stopped ({reason}); mend that and run the same "
-            "command again: it goes on with what is whole."
+            f"{' '.join(flags)}, which stopped ({_line(error)}); mend that and run the "
+            "same command again: it goes on with what is whole."
         ) from error
     if state != apache_beam.runners.runner.PipelineState.DONE:
         raise ValueError(
@@ -170,3 +178,7 @@ def _run(options: BuildOptions, work: Callable[[int], None], count: int) -> None
             f"{' '.join(flags)}, which ended as {state}; look at its log, and run the "
             "same command again: it goes on with what is whole."
         )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

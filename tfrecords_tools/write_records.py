@@ -84,7 +84,7 @@ def write_records(
     """
     _check_fit(options, features, read is None)
     if options.runner:
-        check_beam()
+        check_beam(options.runner)
     groups = None
     ordered = in_hash_order(records, lambda record: record.values["id"])
     ordered = list(filter_texts(ordered, options, bad_rows))
