@@ -5,7 +5,7 @@ import importlib.util
 import pathlib
 import pickle
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, LeftOut
@@ -85,18 +85,30 @@ def write_with_beam(
         scratch and scratch.absolute(),
     )
     job.forget_stop()
-    starts = range(0, len(records), RECORDS_PER_PART)
-    for number, start in enumerate(starts):
-        rows = [*map(_absolute, records[start : start + RECORDS_PER_PART])]
-        job.rows_file(number).write_bytes(pickle.dumps(rows))
+    num_parts = 0
+    for num_parts, part in enumerate(_parts(records), start=1):
+        rows = [_absolute(record) for record in part]
+        job.rows_file(num_parts - 1).write_bytes(pickle.dumps(rows))
 
     def run(work: Callable[[int], None], count: int) -> None:
         _run(options, work, count)
 
-    run(job, len(starts))
-    written = _take_in(job, records, len(starts), bad_rows)
+    run(job, num_parts)
+    written = _take_in(job, records, bad_rows)
     shard_job = ShardJob(folder, writer.incomplete.data.absolute())
-    writer.take_over(BeamSpools(job, len(starts), shard_job, writer.name, run), written)
+    writer.take_over(BeamSpools(job, num_parts, shard_job, writer.name, run), written)
+
+
+def _parts(records: Sequence[SourceRecord]) -> Iterator[Sequence[SourceRecord]]:
+    """Stretches of the records; those with the same id stand side by side."""
+    start = 0
+    while start < len(records):
+        end = min(start + RECORDS_PER_PART, len(records))
+        last = records[end - 1].values["id"]
+        while end < len(records) and records[end].values["id"] == last:
+            end += 1
+        yield records[start:end]
+        start = end
 
 
 def _absolute(record: SourceRecord) -> SourceRecord:
@@ -118,19 +130,17 @@ def _clear_shards(folder: pathlib.Path, data: pathlib.Path) -> None:
 
 
 def _take_in(
-    job: PartJob, records: Sequence[SourceRecord], num_parts: int, bad_rows: BadRows
+    job: PartJob, records: Sequence[SourceRecord], bad_rows: BadRows
 ) -> list[SourceRecord]:
     """The records that are written; the others go to the bad rows."""
     written, stopped = [], False
-    for number in range(num_parts):
+    for number, rows in enumerate(_parts(records)):
         result = job.result(number)
         if result is None:
             stopped = True
             continue
         if result["error"]:
             raise ValueError(result["error"])
-        start = number * RECORDS_PER_PART
-        rows = records[start : start + RECORDS_PER_PART]
         left_out = {place: (name, reason) for place, name, reason in result["left_out"]}
         for place, record in enumerate(rows):
             if place not in left_out:

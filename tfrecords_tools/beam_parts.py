@@ -12,13 +12,14 @@ import json
 import pathlib
 import pickle
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrecords_tools.bad_rows import LeftOut
 from tfrecords_tools.build_journal import RecordDigest
 from tfrecords_tools.image_loading import load_ahead
 from tfrecords_tools.record_contents import record_content
+from tfrecords_tools.record_encoder import RecordEncoder, check_id
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.split_spool import SplitSpool, describe_shard
 
@@ -70,7 +71,8 @@ class PartJob:
             self._write(number, rows, result)
         except ValueError as error:
             result["error"] = str(error)
-        if result["error"] or (result["left_out"] and not self.skip_bad):
+        bad = any(name is None for _, name, _ in result["left_out"])
+        if result["error"] or (bad and not self.skip_bad):
             self._stop.touch()
         with _whole_file(self._result_file(number)) as path:
             path.write_text(json.dumps(result), encoding="utf-8")
@@ -108,9 +110,7 @@ class PartJob:
     def _write(
         self, number: int, rows: Sequence[SourceRecord], result: dict[str, Any]
     ) -> None:
-        from tfrecords_tools.record_encoder import RecordEncoder
-
-        encoder = RecordEncoder(self.features)
+        encoder, split_of_id = RecordEncoder(self.features), {}
         with contextlib.ExitStack() as stack:
             spools: dict[str, SplitSpool] = {}
             # The runner decides how much is done at a time, so one thread is enough.
@@ -119,19 +119,20 @@ class PartJob:
             )
             for place, (record, content) in enumerate(loaded):
                 content = record_content(record, content, self.feature, self.keep)
-                if isinstance(content, Exception):
-                    name = content.filter if isinstance(content, LeftOut) else None
-                    result["left_out"].append([place, name, str(content)])
+                payload = _encode(record, content, encoder, split_of_id)
+                if isinstance(payload, Exception):
+                    name = payload.filter if isinstance(payload, LeftOut) else None
+                    result["left_out"].append([place, name, str(payload)])
                     if name is None and not self.skip_bad:
                         return
                     continue
-                payload = encoder.encode(record.split, record.values | content)
                 if record.split not in spools:
                     file = self.part_file(number, record.split)
                     path = stack.enter_context(_whole_file(file))
                     spool = spools[record.split] = SplitSpool(path)
                     stack.callback(spool.close)
                 spools[record.split].write(payload)
+                split_of_id[record.values["id"]] = record.split
             result["splits"] = {
                 split: list(spool.record_bytes) for split, spool in spools.items()
             }
@@ -179,6 +180,23 @@ class ShardJob:
 
     def _result_file(self, number: int) -> pathlib.Path:
         return self.folder / f"shard-{number:08d}.json"
+
+
+def _encode(
+    record: SourceRecord,
+    content: dict[str, Any] | Exception,
+    encoder: RecordEncoder,
+    split_of_id: Mapping[str, str],
+) -> bytes | Exception:
+    """The bytes to write, or why there are none."""
+    if isinstance(content, Exception):
+        return content
+    try:
+        # Records with the same id are always in one part.
+        check_id(record.values["id"], record.split, split_of_id)
+        return encoder.encode(record.split, record.values | content)
+    except ValueError as error:
+        return error
 
 
 @contextlib.contextmanager

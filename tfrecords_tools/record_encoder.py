@@ -1,5 +1,6 @@
-"""Serialises records by their features."""
+"""Checks and serialises records."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfrecords_tools.record_keys import wrong_keys
@@ -57,3 +58,27 @@ class RecordEncoder:
             ) from error
         # Otherwise the features of a record stand in another order in each process.
         return example.SerializeToString(deterministic=True)
+
+
+def check_id(record_id: Any, split: str, split_of_id: Mapping[str, str]) -> None:
+    """Checks that an id is a text, and new.
+
+    Args:
+        record_id: Id of a record.
+        split: Its split.
+        split_of_id: The splits of the records before, by id.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(record_id, str) or not record_id:
+        raise ValueError(
+            "A record must have a non-empty string 'id'. Received: "
+            f"id={record_id!r} in split {split!r}; give each record its own id."
+        )
+    if record_id in split_of_id:
+        raise ValueError(
+            f"An id must come once in a dataset. Received: id {record_id!r} in split "
+            f"{split!r}, which is already in split {split_of_id[record_id]!r}; give "
+            "each record its own id."
+        )

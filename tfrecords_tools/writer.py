@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tfrecords_tools.dataset_info import write_info
 from tfrecords_tools.incomplete_directory import IncompleteDirectory
-from tfrecords_tools.record_encoder import RecordEncoder
+from tfrecords_tools.record_encoder import RecordEncoder, check_id
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.split_spool import ShardSize, SplitSpool, usual_num_shards
 from tfrecords_tools.split_spools import SplitSpools, payload_bytes, shards_by_size
@@ -239,17 +239,7 @@ class DatasetWriter:
                 "DatasetWriter writes inside a `with` block. Received: write() outside "
                 "of one; use `with DatasetWriter(...) as writer:`."
             )
-        if not isinstance(record_id, str) or not record_id:
-            raise ValueError(
-                "A record must have a non-empty string 'id'. Received: "
-                f"id={record_id!r} in split {split!r}; give each record its own id."
-            )
-        if record_id in self._split_of_id:
-            raise ValueError(
-                f"An id must come once in a dataset. Received: id {record_id!r} in "
-                f"split {split!r}, which is already in split "
-                f"{self._split_of_id[record_id]!r}; give each record its own id."
-            )
+        check_id(record_id, split, self._split_of_id)
 
     # === Files ===
 

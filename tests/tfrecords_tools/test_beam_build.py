@@ -11,8 +11,12 @@ import logging
 
 import pytest
 
+from kmmft.data import schema
 from tfrecords_tools import BuildOptions, beam_build, build_manifest
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.source_record import SourceRecord
+from tfrecords_tools.write_records import write_records
 
 WITH_BEAM = importlib.util.find_spec("apache_beam") is not None
 
@@ -82,6 +86,33 @@ def test_same_bytes(manifest, small_parts, in_this_process):
     here = build(manifest, "here", name="few", **by_filter)
     there = build(manifest, "there", "DirectRunner", name="few", **by_filter)
     assert content(here) == content(there) and here.skipped["filter"] == 1
+
+
+def test_ids_that_come_twice(tmp_path, small_parts, in_this_process):
+    """Also where one part ends; only the first that can be written is."""
+    rows = [
+        SourceRecord("train", {"id": f"{n // 3}"}, None, (Place("x", n),))
+        for n in range(30)
+    ]
+    rows[4].values["text"] = None
+    for row in rows:
+        row.values.setdefault("text", "hi")
+        row.values["label"] = "a"
+    found = []
+    for runner in (None, "DirectRunner"):
+        found.append(
+            write_records(
+                rows,
+                BadRows(skip_bad=True),
+                output_dir=tmp_path / str(runner),
+                name="set",
+                features=schema.labelled(image=False, class_names=["a"]),
+                options=BuildOptions(skip_bad=True, runner=runner),
+                started=0.0,
+            )
+        )
+    assert found[0].num_records == {"train": 10} and found[0].num_skipped == 20
+    assert content(found[0]) == content(found[1])
 
 
 def test_a_bad_row_ends_it(manifest, small_parts, in_this_process):
