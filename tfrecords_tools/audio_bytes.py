@@ -50,29 +50,61 @@ def read_audio(
         >>> read_audio(pathlib.Path("a.wav"))["num_samples"]
         3
     """
-    _check_soundfile()
     encoded = _bytes_of(path)
+    sample_rate, num_samples = check_audio(encoded, str(path), max_seconds, decode)
+    return {"audio": encoded, "sample_rate": sample_rate, "num_samples": num_samples}
+
+
+def check_audio(
+    encoded: bytes, name: str, max_seconds: float = 3600.0, decode: bool = True
+) -> tuple[int, int]:
+    """Checks that a sound is whole.
+
+    Args:
+        encoded: Bytes of a WAV, FLAC or Ogg file.
+        name: What errors call it.
+        max_seconds: Longer sounds are refused.
+        decode: Decode it whole; otherwise look at its header and its end only.
+
+    Returns:
+        Samples a second, and samples of each channel.
+
+    Raises:
+        ValueError: If it is no readable sound or one of no or too great length, or
+            soundfile is not installed.
+    """
+    check_soundfile()
     problem = _problem_in_frame(encoded)
     if problem:
-        raise ValueError(f"The sound {str(path)!r} {problem}.")
+        raise ValueError(f"The sound {name!r} {problem}.")
     import soundfile
 
     try:
         with soundfile.SoundFile(io.BytesIO(encoded)) as sound:
             problem = _problem_in_header(sound, max_seconds)
-            num_samples = sound.frames
+            sample_rate, num_samples = sound.samplerate, sound.frames
             if not problem and (decode or num_samples >= _UNKNOWN_LENGTH):
                 num_samples, problem = _decode(sound, max_seconds)
-            sample_rate = sound.samplerate
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", None) or str(error)
         raise ValueError(
-            f"The sound {str(path)!r} cannot be decoded ({reason.strip().rstrip('.')});"
-            " it may be cut short: fetch it again."
+            f"The sound {name!r} cannot be decoded ({reason.strip().rstrip('.')}); it "
+            "may be cut short: fetch it again."
         ) from error
     if problem:
-        raise ValueError(f"The sound {str(path)!r} {problem}.")
-    return {"audio": encoded, "sample_rate": sample_rate, "num_samples": num_samples}
+        raise ValueError(f"The sound {name!r} {problem}.")
+    return sample_rate, num_samples
+
+
+def audio_extension(encoded: bytes) -> str:
+    """How the name of a file with this sound ends.
+
+    Example:
+        >>> audio_extension(b"fLaC")
+        'flac'
+    """
+    kinds = {b"RIFF": "wav", b"RF64": "wav", b"fLaC": "flac", b"OggS": "ogg"}
+    return kinds.get(encoded[:4], "bin")
 
 
 def audio_reader(
@@ -91,13 +123,14 @@ def audio_reader(
         raise ValueError(
             f"max_seconds must be more than 0. Received: max_seconds={max_seconds}."
         )
-    _check_soundfile()
+    check_soundfile()
     return functools.partial(
         read_audio, max_seconds=max_seconds, decode=options.check_images
     )
 
 
-def _check_soundfile() -> None:
+def check_soundfile() -> None:
+    """Raises ValueError if soundfile is not installed."""
     if importlib.util.find_spec("soundfile") is None:
         raise ValueError(
             "Sounds are read by soundfile, which is not installed. Install it by: "

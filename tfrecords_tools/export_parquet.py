@@ -7,9 +7,11 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tfrecords_tools.audio_bytes import audio_extension
 from tfrecords_tools.image_bytes import extension_of
 
 _ROWS_AT_ONCE = 100
+_DTYPES = {"integer": "int64", "float": "float64"}
 
 
 def write_parquet(
@@ -29,7 +31,7 @@ def write_parquet(
         shard_bytes: Size at which the next file is begun.
 
     Raises:
-        ValueError: If a feature is neither text, image nor label.
+        ValueError: If a feature is neither text, image, sound, label nor number.
     """
     import pyarrow.parquet
 
@@ -65,18 +67,19 @@ def _schema(kinds: dict[str, str]) -> Any:
 
     image = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
     text = pyarrow.string()
-    types = {"image": image, "label": text, "text": text}
+    types = {"image": image, "audio": image, "label": text, "text": text}
+    types |= {"integer": pyarrow.int64(), "float": pyarrow.float64()}
     fields, described = [], {}
     for name, kind in kinds.items():
         one = kind.removesuffix("s")
         if one not in types:
             raise ValueError(
-                "Parquet holds texts, images and labels. Received: the feature "
-                f"{name!r} of another kind; export to webdataset."
+                "Parquet holds texts, images, sounds, labels and numbers. Received: "
+                f"the feature {name!r} of another kind; export to webdataset."
             )
-        shown = {"_type": "Image"}
-        if one != "image":
-            shown = {"_type": "Value", "dtype": "string"}
+        shown = {"_type": one.capitalize()}
+        if one not in ("image", "audio"):
+            shown = {"_type": "Value", "dtype": _DTYPES.get(one, "string")}
         if kind != one:
             fields.append(pyarrow.field(name, pyarrow.list_(types[one])))
             described[name] = {"_type": "Sequence", "feature": shown}
@@ -96,6 +99,9 @@ def _converted(row: dict[str, Any], kinds: dict[str, str], number: int) -> dict:
     for name, value in row.items():
         if kinds[name] == "image":
             converted[name] = image(value)
+        elif kinds[name] == "audio":
+            path = f"{number:09d}.{audio_extension(value)}"
+            converted[name] = {"bytes": value, "path": path}
         elif kinds[name] == "images":
             converted[name] = [image(encoded) for encoded in value]
     return converted

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable
 from typing import Any
 
+from tfrecords_tools.audio_bytes import audio_extension
 from tfrecords_tools.image_bytes import extension_of
 
 
@@ -18,7 +19,7 @@ def write_webdataset(
     rows: Iterable[dict[str, Any]],
     shard_bytes: float,
 ) -> None:
-    """Writes `SPLIT-000000.tar`, ...: `KEY.jpg` and `KEY.json` of each record.
+    """Writes `SPLIT-000000.tar`, ...: `KEY.jpg` (or `KEY.wav`) and `KEY.json`.
 
     Of several images the files are `KEY.0.jpg`, `KEY.1.jpg`, ...
 
@@ -52,6 +53,8 @@ def _members(row: dict[str, Any], kinds: dict[str, str]) -> Iterable[tuple[str, 
         elif kinds[name] == "images":
             for place, encoded in enumerate(value):
                 yield f"{place}.{extension_of(encoded)}", encoded
+        elif kinds[name] == "audio":
+            yield audio_extension(value), value
         else:
             values[name] = value
     yield "json", json.dumps(values, ensure_ascii=False).encode()

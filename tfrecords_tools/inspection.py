@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfrecords_tools.framing import read_frames
+from tfrecords_tools.inspection_tables import tables_of
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.split_summary import SplitSummary
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from rich.table import Table
 
 _FIRST_RECORDS = 3
-_SHOWN_CLASSES = 20
-_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class InspectResult:
         # Captions may hold what rich takes for markup.
         page = console.Console(file=io.StringIO(), width=100, markup=False)
         page.print(str(self.directory))
-        for table in _tables(self):
+        for table in tables_of(self.features, self.splits, self.first_records):
             page.print(table)
         return page.file.getvalue().rstrip()
 
@@ -158,133 +156,3 @@ def _as_text(raw: bytes) -> str:
     except UnicodeDecodeError:
         return f"{len(raw):,} bytes"
     return text if len(text) <= 120 else f"{text[:120]}..."
-
-
-# === Tables ===
-
-
-def _tables(result: InspectResult) -> list["Table"]:
-    tables = [_overview(result)]
-    for make in (_texts, _images, _labels, _words):
-        table = make(result.splits)
-        if table.row_count:
-            tables.append(table)
-    return [*tables, _first(result.first_records)]
-
-
-def _table(title: str, *columns: str) -> "Table":
-    from rich import box, table
-
-    found = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        found.add_column(column, justify="left" if index == 0 else "right")
-    return found
-
-
-def _overview(result: InspectResult) -> "Table":
-    kinds = ", ".join(f"{name} ({kind})" for name, kind in result.features.items())
-    table = _table(f"Features: {kinds}", "split", "records", "shards", "MB", "broken")
-    for name, split in result.splits.items():
-        table.add_row(
-            name,
-            f"{split['records']:,}",
-            str(split["shards"]),
-            f"{split['bytes'] / 1e6:,.1f}",
-            str(split["unreadable_records"]),
-        )
-    return table
-
-
-def _texts(splits: Mapping[str, Mapping]) -> "Table":
-    columns = ("words, median", "95%", "max", "characters", "repeated", "empty")
-    table = _table("Texts", "split, feature", "texts", *columns, "words")
-    table.columns[-1].no_wrap = True
-    for split, values in splits.items():
-        for name, texts in values["texts"].items():
-            words, characters = texts["words"], texts["characters"]
-            if words:
-                table.add_row(
-                    f"{split} {name}",
-                    f"{texts['count']:,}",
-                    *(f"{words[point]:,.0f}" for point in ("median", "95%", "max")),
-                    f"{characters['median']:,.0f}",
-                    f"{texts['repeated']:,}",
-                    f"{texts['empty']:,}",
-                    spark(words["histogram"]),
-                )
-    return table
-
-
-def _images(splits: Mapping[str, Mapping]) -> "Table":
-    columns = ("width", "height", "kB, median", "unreadable", "aspect ratio")
-    table = _table("Images (median, smallest-largest)", "split, feature", *columns)
-    table.columns[-1].no_wrap = True
-    table.add_column("formats")
-    for split, values in splits.items():
-        for name, images in values["images"].items():
-            if images["width"]:
-                table.add_row(
-                    f"{split} {name}",
-                    _range(images["width"]),
-                    _range(images["height"]),
-                    f"{images['bytes']['median'] / 1e3:,.1f}",
-                    f"{images['unreadable']:,}",
-                    spark(images["aspect_ratio"]["histogram"]),
-                    ", ".join(f"{n:,} {kind}" for kind, n in images["formats"].items()),
-                )
-    return table
-
-
-def _labels(splits: Mapping[str, Mapping]) -> "Table":
-    table = _table("Labels", "split, feature", "classes", "balance", "unlabelled")
-    table.add_column("records by class")
-    for split, values in splits.items():
-        for name, labels in values["labels"].items():
-            counts = [f"{key} {n:,}" for key, n in labels["counts"].items()]
-            more = ["..."] if len(counts) > _SHOWN_CLASSES else []
-            table.add_row(
-                f"{split} {name}",
-                str(len(counts)),
-                f"{labels['balance']:.2f}",
-                f"{labels['unlabelled']:,}",
-                ", ".join(counts[:_SHOWN_CLASSES] + more),
-            )
-    return table
-
-
-def _words(splits: Mapping[str, Mapping]) -> "Table":
-    table = _table("Most frequent words", "split, feature")
-    table.add_column("scripts")
-    table.add_column("words")
-    for split, values in splits.items():
-        for name, texts in values["texts"].items():
-            scripts = (f"{key} {share:.0%}" for key, share in texts["scripts"].items())
-            words = (f"{word} {count:,}" for word, count in texts["top_words"].items())
-            table.add_row(f"{split} {name}", ", ".join(scripts), ", ".join(words))
-    return table
-
-
-def _first(records: list[dict[str, str]]) -> "Table":
-    table = _table("First records", "feature")
-    table.columns[0].no_wrap = True
-    table.add_column("value")
-    for record in records:
-        for name, value in record.items():
-            table.add_row(name, value, end_section=name == list(record)[-1])
-    return table
-
-
-def _range(values: Mapping[str, float]) -> str:
-    return f"{values['median']:,.0f} ({values['min']:,.0f}-{values['max']:,.0f})"
-
-
-def spark(counts: list[int]) -> str:
-    """A histogram in one line of text.
-
-    Example:
-        >>> spark([0, 1, 4, 8])
-        ' ▁▄█'
-    """
-    highest = max([*counts, 1])
-    # What is there at all is seen.
-    return "".join(_BLOCKS[-(-count * 8 // highest)] for count in counts)

@@ -1,8 +1,11 @@
 """What is wrong with what a record holds."""
 
+import math
 from typing import TYPE_CHECKING
 
+from tfrecords_tools.audio_bytes import check_audio, check_soundfile
 from tfrecords_tools.image_bytes import check_image
+from tfrecords_tools.record_values import kinds_of
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -13,7 +16,7 @@ class RecordChecks:
 
     Args:
         features: What the records should be.
-        check_images: Decode the images.
+        check_images: Decode the images and sounds.
     """
 
     def __init__(self, features: "tfds.features.FeaturesDict", check_images: bool):
@@ -34,6 +37,9 @@ class RecordChecks:
             if isinstance(feature, tfds.features.Image)
             or isinstance(getattr(feature, "feature", None), tfds.features.Image)
         ]
+        self._sounds = [k for k, kind in kinds_of(features).items() if kind == "audio"]
+        if self._sounds and check_images:
+            check_soundfile()
         self._classes = {
             name: feature.num_classes
             for name, feature in features.items()
@@ -69,7 +75,7 @@ class RecordChecks:
             # -1 stands for a label that is not known.
             if not -1 <= label < count:
                 return f"The {name} is {label}, of {count} classes.", record_id
-        return self._image_problem(record), record_id
+        return self._image_problem(record) or self._sound_problem(record), record_id
 
     def second_use(self, record_id: str, place: str) -> str | None:
         """Says where an id was before, if it was; not to be called by two threads.
@@ -83,6 +89,17 @@ class RecordChecks:
         """
         first = self._place_of_id.setdefault(record_id, place)
         return None if first == place else f"The id is that of {first} too."
+
+    def _sound_problem(self, record: dict) -> str | None:
+        for name in self._sounds if self.check_images else ():
+            try:
+                found = check_audio(record[name].numpy(), name, max_seconds=math.inf)
+            except ValueError as error:
+                return str(error)
+            for key, value in zip(("sample_rate", "num_samples"), found, strict=True):
+                if key in record and int(record[key]) != value:
+                    return f"The {key} is {int(record[key])}, of the {name} {value}."
+        return None
 
     def _image_problem(self, record: dict) -> str | None:
         for name in self._images if self.check_images else ():

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
 
 
 def kinds_of(features: "tfds.features.FeaturesDict") -> dict[str, str]:
-    """What each feature is: `image`, `label`, `text`, with `s` where several, or `other`.
+    """What each feature is: one of the names below, with `s` where several, or `other`.
+
+    `image`, `label`, `text`, `audio` (the bytes of a file), `integer`, `float`.
 
     Example:
         >>> kinds_of(kmmft.data.schema.image_text())
         {'captions': 'texts', 'id': 'text', 'image': 'image'}
-    """  # noqa: E501
+    """
     import tensorflow_datasets as tfds
 
     names = {
@@ -25,15 +27,25 @@ def kinds_of(features: "tfds.features.FeaturesDict") -> dict[str, str]:
     for name, feature in sorted(features.items()):
         inner = getattr(feature, "feature", feature)
         kinds = [kind for type_, kind in names.items() if isinstance(inner, type_)]
-        several = "s" if inner is not feature else ""
-        found[name] = kinds[0] + several if kinds else "other"
+        kind = kinds[0] if kinds else _kind_of_scalar(inner)
+        several = "s" if inner is not feature and kind != "other" else ""
+        found[name] = kind + several
     return found
+
+
+def _kind_of_scalar(feature: Any) -> str:
+    import numpy as np
+
+    if getattr(feature, "shape", None) != () or isinstance(feature, dict):
+        return "other"
+    kinds = {"O": "audio", "i": "integer", "u": "integer", "f": "float"}
+    return kinds.get(np.dtype(feature.np_dtype).kind, "other")
 
 
 def record_values(
     example: "tf.train.Example", features: "tfds.features.FeaturesDict"
 ) -> dict[str, Any]:
-    """Texts as `str`, images as encoded bytes, labels by name (None if not known).
+    """Texts as `str`, images and sounds as bytes, labels by name (None if not known).
 
     Features that hold several are lists, and so are those of another kind.
 
@@ -56,8 +68,8 @@ def record_values(
                 inner.int2str(number) if number >= 0 else None
                 for number in feature.int64_list.value
             ]
-        elif kind == "other":
+        elif not kind.startswith(("image", "audio")):
             found += [*feature.int64_list.value, *feature.float_list.value]
-        one = kind in ("image", "label", "text")
+        one = kind in ("image", "label", "text", "audio", "integer", "float")
         values[name] = found if not one else found[0] if found else None
     return values

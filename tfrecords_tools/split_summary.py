@@ -5,10 +5,13 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tfrecords_tools.audio_bytes import audio_extension
+from tfrecords_tools.record_values import kinds_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -43,21 +46,12 @@ class SplitSummary:
     """
 
     def __init__(self, features: "tfds.features.FeaturesDict"):
-        import tensorflow_datasets as tfds
-
-        def kind(feature: Any) -> str:
-            inner = getattr(feature, "feature", feature)
-            if isinstance(inner, tfds.features.Image):
-                return "image"
-            if isinstance(inner, tfds.features.ClassLabel):
-                return "label"
-            return "text" if isinstance(inner, tfds.features.Text) else "other"
-
         by_kind = collections.defaultdict(list)
-        for name, feature in features.items():
-            by_kind[kind(feature)].append(name)
+        for name, kind in kinds_of(features).items():
+            by_kind[kind.removesuffix("s")].append(name)
         self._texts = {name: _Texts() for name in by_kind["text"] if name != "id"}
         self._images = {name: _Images() for name in by_kind["image"]}
+        self._sounds = {name: _Sounds() for name in by_kind["audio"]}
         self._labels = {name: collections.Counter() for name in by_kind["label"]}
         self._class_names = {name: features[name].names for name in self._labels}
 
@@ -68,6 +62,8 @@ class SplitSummary:
             texts.add(values[name].bytes_list.value)
         for name, images in self._images.items():
             images.add(values[name].bytes_list.value)
+        for name, sounds in self._sounds.items():
+            sounds.add(values[name].bytes_list.value, values)
         for name, labels in self._labels.items():
             labels.update(values[name].int64_list.value)
 
@@ -76,6 +72,7 @@ class SplitSummary:
         return {
             "texts": {name: texts.summary() for name, texts in self._texts.items()},
             "images": {name: images.summary() for name, images in self._images.items()},
+            "sounds": {name: sounds.summary() for name, sounds in self._sounds.items()},
             "labels": {
                 name: _labels(counts, self._class_names[name])
                 for name, counts in self._labels.items()
@@ -152,6 +149,35 @@ class _Images:
             "width": distribution(widths),
             "height": distribution(heights),
             "aspect_ratio": distribution(aspects),
+            "bytes": distribution(self.num_bytes),
+        }
+
+
+class _Sounds:
+    def __init__(self):
+        self.seconds: list[float] = []
+        self.num_bytes: list[int] = []
+        self.rates: collections.Counter = collections.Counter()
+        self.formats: collections.Counter = collections.Counter()
+
+    def add(self, sounds: Sequence[bytes], values: Mapping[str, Any]) -> None:
+        for encoded in sounds:
+            self.num_bytes.append(len(encoded))
+            self.formats[audio_extension(encoded)] += 1
+        # They stand beside the sound, so that it need not be opened.
+        rates = values["sample_rate"].int64_list.value
+        lengths = values["num_samples"].int64_list.value
+        for rate, length in zip(rates, lengths, strict=False):
+            self.rates[rate] += 1
+            self.seconds.append(length / max(rate, 1))
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "count": len(self.num_bytes),
+            "formats": dict(self.formats.most_common()),
+            "rates": dict(self.rates.most_common()),
+            "hours": sum(self.seconds) / 3600,
+            "seconds": distribution(self.seconds),
             "bytes": distribution(self.num_bytes),
         }
 

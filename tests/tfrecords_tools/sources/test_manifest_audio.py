@@ -1,5 +1,6 @@
 import io
 import json
+import tarfile
 
 import numpy as np
 import pyarrow
@@ -8,7 +9,15 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kmmft.data import open_source, parse_record, schema
-from tfrecords_tools import BuildOptions, build_huggingface, build_manifest
+from tfrecords_tools import (
+    BuildOptions,
+    DatasetWriter,
+    build_huggingface,
+    build_manifest,
+    export_data,
+    inspect_data,
+    verify_data,
+)
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.copying import open_records, read_all
 
@@ -111,6 +120,55 @@ def test_bad_sounds_are_named_or_skipped(sounds, tmp_path, capsys):
     assert "1.flac" in listed and "gone.wav" in listed
     assert main([*words, "--max_seconds=0.01", "--name=short"]) == 2
     assert "--max_seconds" in capsys.readouterr().err
+
+
+def test_sounds_are_exported_come_back_and_are_verified(sounds, tmp_path):
+    rows = [{"file": name, "said": f"Größe {name}"} for name in sounds]
+    columns = {"audio_column": "file", "caption_column": "said"}
+    first = build_manifest(**manifest(tmp_path, *rows), **columns, **WHOLE)
+    export_data(data=first.directory, to="parquet", output_dir=tmp_path / "hf")
+    columns = {"audio_column": "audio", "caption_column": "captions"}
+    again = build_huggingface(
+        data=[str(tmp_path / "hf")],
+        output_dir=tmp_path,
+        name="again",
+        id_column="id",
+        **columns,
+    )
+    one, two = records(first.directory), records(again.directory)
+    assert one.keys() == two.keys() == sounds.keys()
+    for key, record in one.items():
+        assert {k: v for k, v in record.items() if k != "captions"} == {
+            k: v for k, v in two[key].items() if k != "captions"
+        }
+        assert list(record["captions"]) == list(two[key]["captions"])
+    export_data(data=first.directory, to="webdataset", output_dir=tmp_path / "wds")
+    with tarfile.open(tmp_path / "wds/train-000000.tar") as archive:
+        found = {one.name: archive.extractfile(one).read() for one in archive}
+    assert sorted(v for k, v in found.items() if not k.endswith("json")) == sorted(
+        sounds.values()
+    )
+    numbers = json.loads(next(v for k, v in found.items() if k.endswith("json")))
+    assert numbers["sample_rate"] in (8000, 16000, 24000)
+    assert verify_data(data=first.directory).exit_code == 0
+    inspected = inspect_data(data=first.directory)
+    found = inspected.splits["train"]["sounds"]["audio"]
+    assert found["seconds"]["max"] == 800 / 8000 and found["rates"][24000] == 1
+    assert found["formats"] == {"wav": 1, "flac": 1, "ogg": 1}
+    assert "(0.0-0.1)" in str(inspected) and "16000 (1)" in str(inspected)
+
+
+def test_verify_finds_broken_sounds(tmp_path):
+    whole = tone(0, "WAV")
+    told = {"captions": ["x"], "sample_rate": 8000, "num_samples": 800}
+    with DatasetWriter(tmp_path, "set", schema.audio_text()) as writer:
+        writer.write("train", {"id": "good", "audio": whole, **told})
+        writer.write("train", {"id": "cut", "audio": whole[:-9], **told})
+        wrong = told | {"sample_rate": 44100}
+        writer.write("train", {"id": "rate", "audio": whole, **wrong})
+    found = str(verify_data(data=writer.directory))
+    assert "is cut short" in found
+    assert "The sample_rate is 44100, of the audio 8000." in found
 
 
 def test_sounds_inside_of_parquet(sounds, tmp_path):
