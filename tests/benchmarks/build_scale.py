@@ -1,8 +1,8 @@
 """Builds from many small rows, and from pictures that are made smaller on the way.
 
 The cost of a row must not depend on how many there are. Measured on two busy cores:
-9,700 texts a CPU second, at 60,000 as at 100,000, with 0.9 kB of memory for each; 6 ms
-of CPU for a picture.
+1,990, 1,990 and 2,040 texts a second for 20,000, 60,000 and 100,000 of them (9,700 a
+CPU second), with 0.9 kB of memory for each.
 """
 
 import json
