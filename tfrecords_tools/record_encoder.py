@@ -19,7 +19,7 @@ class RecordEncoder:
         >>> features = kmmft.data.schema.labelled(image=False, class_names=["good"])
         >>> record = {"id": "a", "text": "Fine.", "label": "good"}
         >>> len(RecordEncoder(features).encode("train", record))
-        55
+        50
     """
 
     def __init__(self, features: "tfds.features.FeaturesDict"):
