@@ -38,7 +38,8 @@ class BuildOptions:
             each processor. What is written does not depend on it.
         runner: Apache Beam runner whose workers read and write, such as DirectRunner,
             DataflowRunner, FlinkRunner or SparkRunner; they must see the same files
-            under the same paths. What is written is the same. Needs kmmft[beam].
+            under the same paths. What is written is the same, if Pillow is. The rows
+            are read here, at about 2 kB of memory each. Needs kmmft[beam].
         runner_options: Options of the runner, each as KEY=VALUE, or KEY for one
             without a value.
         dry_run: Show what would be written, and write nothing. Images are not opened.
