@@ -45,7 +45,7 @@ class TextAugmentation:
     Example:
         >>> augmentation = kmmft.data.TextAugmentation(word_dropout_rate=0.5)
         >>> augmentation("a cat on a mat", seed=(0, 3)).numpy()
-        b'cat on a'
+        b'a on mat'
 
     References:
         - [Wei and Zou, 2019](https://arxiv.org/abs/1901.11196), section 2 (synonyms,
