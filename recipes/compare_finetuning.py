@@ -163,7 +163,10 @@ def prefixes(config: Config, labels: float) -> dict[str, str]:
 def method_tables(config: Config, metrics: dict[str, float]) -> list[Table]:
     """For each number of labels the methods, the best one first."""
     before = metrics.get("other_before")
-    note = f"Means and deviations over {config.seeds} seeds."
+    note = (
+        f"Means and deviations over {config.seeds} seeds. Answers of a training that "
+        "diverged count as wrong: 0.0% is not chance."
+    )
     accuracies = {"test_accuracy": "test"}
     if before is not None:
         accuracies["other_accuracy"] = "other pictures"

@@ -20,7 +20,8 @@ def feature_probe(features: np.ndarray, labels: np.ndarray, penalty: float = 1.0
         float, the share of examples that are classified rightly.
 
     Raises:
-        ValueError: If there are fewer than 2 classes, or `penalty` is not positive.
+        ValueError: If there are fewer than 2 classes, `penalty` is not positive, or a
+            feature is not finite.
 
     Example:
         >>> kmmft.evaluation.feature_probe(
@@ -38,6 +39,12 @@ def feature_probe(features: np.ndarray, labels: np.ndarray, penalty: float = 1.0
             f"{len(classes)} classes, penalty={penalty}. Give other examples."
         )
     x = np.asarray(features, np.float64)
+    broken = ~np.isfinite(x).all(axis=1)
+    if broken.any():
+        raise ValueError(
+            "A probe needs finite features. Received: NaN or infinity in "
+            f"{broken.sum()} of {len(x)} examples. Did the training diverge?"
+        )
     x = x - x.mean(axis=0)
     x = x / max(np.linalg.norm(x, axis=1).mean(), 1e-12)
     # A constant feature, whose coefficient is hardly held back, is the intercept.

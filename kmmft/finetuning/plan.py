@@ -71,10 +71,18 @@ class Plan:
             `DistributedTraining`, as all of kmmft's, find it by themselves.
 
         Raises:
-            ValueError: If the model has a plan or no weights, a weight has no rule, a
-                rule no weight, or nothing trains from the beginning.
+            ValueError: If the model has a plan, an average or no weights, a weight has
+                no rule, a rule no weight, or nothing trains from the beginning.
         """
-        if getattr(model, "finetuning", None) is not None:
+        present = getattr(model, "finetuning", None)
+        if present is not None and not isinstance(present, AppliedPlan):
+            raise ValueError(
+                "A plan must be applied before there is a callback that keeps state in "
+                f"the model. Received: a model with {type(present).__name__}, which "
+                "knows nothing of the plan's weights. Build the model anew, apply the "
+                "plan, and make the callback then."
+            )
+        if present is not None:
             raise ValueError(
                 "A model can have one plan. Received: a model that has one already. "
                 "Build it anew, or put the rules into one plan."

@@ -1,14 +1,18 @@
 """The examples of the comparisons: finds or makes records, and decodes them."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 import kmmft
 import tfrecords_tools
 from tfrecords_tools.sources import open_clip_art_classes
+
+logger = logging.getLogger(__name__)
 
 # One picture of a group of near-duplicates, equally many of each kind.
 OTHER_DRAWINGS = {
@@ -113,6 +117,17 @@ def load_examples(
 
 
 def accuracy(model: keras.Model, examples: kmmft.data.Examples) -> float:
-    """Share of the examples whose highest logit is that of the label."""
+    """Share of the examples whose highest logit is that of the label.
+
+    Where logits are not finite there is no answer, which is wrong: it would else be
+    the first class, and look like chance.
+    """
     logits = model.predict(examples.inputs, batch_size=64, verbose=0)
-    return float((logits.argmax(axis=-1) == examples.labels).mean())
+    answered = np.isfinite(logits).all(axis=-1)
+    if not answered.all():
+        logger.warning(
+            "%d of %d answers are not finite and count as wrong: training diverged",
+            len(answered) - answered.sum(),
+            len(answered),
+        )
+    return float((answered & (logits.argmax(axis=-1) == examples.labels)).mean())

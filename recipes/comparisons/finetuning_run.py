@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from .finetuning_methods import METHODS
 
 if TYPE_CHECKING:
     from recipes.compare_finetuning import Config
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +126,14 @@ def run_method(
 
 
 def probe(model: kmmft.models.FusionClassifier, other: Examples) -> float:
-    """What a simple classifier reads out of the image encoder's features."""
+    """What a simple classifier reads out of the image encoder's features.
+
+    From features that are not finite it is nothing, 0.
+    """
     features = model.encoders["image"].predict(
         other.inputs["image"], batch_size=64, verbose=0
     )
+    if not np.isfinite(features["pooled"]).all():
+        logger.warning("The image encoder's features are not finite: training diverged")
+        return 0.0
     return kmmft.evaluation.feature_probe(features["pooled"], other.labels)

@@ -209,6 +209,9 @@ def test_probe_leaves_each_example_out():
     assert accuracy == pytest.approx(right / 24)
     with pytest.raises(ValueError, match="two classes"):
         kmmft.evaluation.feature_probe(features, np.zeros(24, int))
+    features[3] = np.nan
+    with pytest.raises(ValueError, match="1 of 24 examples"):
+        kmmft.evaluation.feature_probe(features, labels)
 
 
 def test_cost_sees_memory_and_steps():

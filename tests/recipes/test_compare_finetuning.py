@@ -110,6 +110,27 @@ def test_mixture_of_weights_is_the_best_on_validation():
     assert model.get_weights()[0][0, 0] == pytest.approx(0.8)
 
 
+def test_answers_of_a_diverged_model_are_wrong_and_are_told(caplog):
+    x = keras.Input((1,), name="x")
+    model = keras.Model({"x": x}, keras.layers.Dense(2)(x))
+    model.set_weights([np.array([[3e38, 0.0]]), np.array([1.0, 0.0])])
+    inputs = {"x": np.array([[0.0], [10.0]], "float32")}
+    # The second one's logits are infinity and 0.
+    examples = kmmft.data.Examples(inputs, np.array([0, 0]))
+    assert data.accuracy(model, examples) == 0.5
+    assert "1 of 2 answers are not finite" in caplog.text
+
+
+def test_features_that_are_not_finite_know_nothing(tiny_encoder, caplog):
+    model = finetuning_run.build_model(SMOKE, ["a", "b"], False)
+    weight = model.encoders["image"].trainable_weights[0]
+    weight.assign(np.full(weight.shape, np.nan))
+    images = np.zeros((2, 32, 32, 3), "float32")
+    other = kmmft.data.Examples({"image": images}, np.array([0, 1]))
+    assert finetuning_run.probe(model, other) == 0.0
+    assert "features are not finite" in caplog.text
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
