@@ -137,6 +137,16 @@ class DistributedTraining:
             args, kwargs = call.args, call.kwargs
         return super().fit(*args, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> None:
+        # On one device Keras traces a step twice that makes the optimizer's variables.
+        # A plan makes them itself, for all weights that will ever train.
+        optimizer = self.optimizer
+        waits = self.built and optimizer is not None and not optimizer.built
+        if waits and self.finetuning is None:
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
+        super().make_train_function(force)
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Overrides a private method of Keras' TensorFlow trainer, which would build
         # the model from the sum of the replicas' batches.

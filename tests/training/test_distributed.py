@@ -232,6 +232,22 @@ def test_stock_keras_still_overlooks_the_second_replica(two_replicas):
     assert not all(np.isfinite(weight).all() for weight in weights)
 
 
+@pytest.mark.parametrize(
+    ("model_class", "traces"), [(Mended, 1), (keras.Model, 2)], ids=["ours", "keras"]
+)
+def test_step_on_one_device_is_traced_once(model_class, traces):
+    """Keras' own fails when Keras mends this: then delete ours."""
+    seen = []
+
+    class Counted(model_class):
+        def train_step(self, data):
+            seen.append(data)
+            return super().train_step(data)
+
+    fit(Counted, optimizer=lambda: keras.optimizers.SGD(0.1, momentum=0.9))
+    assert len(seen) == traces
+
+
 def test_private_methods_of_keras_are_still_there():
     """The mixin overrides these; without them it would silently do nothing."""
     assert hasattr(keras.Model, "_maybe_symbolic_build")
