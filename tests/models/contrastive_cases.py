@@ -23,6 +23,23 @@ LOSSES = {
     "matryoshka": lambda: losses.Matryoshka(losses.InfoNCE(), dims=(2, 5)),
     "distillation": lambda: losses.Distillation(losses.InfoNCE(), weight=0.5),
 }
+
+
+class Together(losses.ContrastiveLoss):
+    """The sum of all losses of rows, so that one training compares them all.
+
+    Left out are those that the model treats otherwise: symmetric and joint ones.
+    """
+
+    def __init__(self):
+        super().__init__()
+        made = [make() for make in LOSSES.values()]
+        self.losses = [one for one in made if not one.symmetric and not one.joint]
+
+    def directed(self, queries, candidates, **kwargs):
+        return sum(one.directed(queries, candidates, **kwargs) for one in self.losses)
+
+
 BATCH = 8
 GROUPS = np.array([0, 1, 2, 2, 3, 4, 0, 5])
 

@@ -9,17 +9,26 @@ import kmmft
 from kmmft.training import global_batch
 from tests.models import contrastive_cases as cases
 
+# The losses that the model treats each in its own way, and all others at once.
+LOSSES = {
+    "rows": cases.Together,
+    "symmetric": cases.LOSSES["siglip"],
+    "joint": cases.LOSSES["supervised"],
+}
+# Caching under replicas is the same code for every loss of a kind.
+CACHED_REPLICAS = {**LOSSES, "rows": cases.LOSSES["info_nce"]}
+
 
 @pytest.fixture(scope="module")
 def one_device():
-    """Losses and weights on one device, by loss; made when first asked for."""
+    """Losses and weights on one device; made when first asked for."""
     made = {}
 
-    def of(name):
-        if name not in made:
-            inputs = cases.batch(teacher=name == "distillation")
-            made[name] = cases.train(loss=cases.LOSSES[name](), inputs=inputs)[1:]
-        return made[name]
+    def of(loss=None, **inputs):
+        key = (loss, *inputs.items(), keras.config.dtype_policy().name)
+        if key not in made:
+            made[key] = cases.train(loss=loss and loss(), inputs=cases.batch(**inputs))
+        return made[key][1:]
 
     return of
 
@@ -29,25 +38,25 @@ def strategies(two_replicas, four_replicas):
     return {1: None, 2: two_replicas, 4: four_replicas}
 
 
-# Caching under replicas is the same code for every loss of a kind.
-CACHED_REPLICAS = ("info_nce", "siglip", "supervised")
-WAYS = [
-    (name, replicas, micro_batch_size)
-    for name in cases.LOSSES
-    for replicas, micro_batch_size in [(1, 2), (2, None), (4, None), (2, 2), (4, 1)]
-    if replicas == 1 or micro_batch_size is None or name in CACHED_REPLICAS
-]
+def test_all_losses_are_compared():
+    own_ways = len(LOSSES) - 1
+    assert len(cases.Together().losses) + own_ways == len(cases.LOSSES)
 
 
-@pytest.mark.parametrize(("name", "replicas", "micro_batch_size"), WAYS)
+@pytest.mark.parametrize(
+    ("replicas", "micro_batch_size"), [(1, 2), (2, None), (4, None), (2, 2), (4, 1)]
+)
+@pytest.mark.parametrize("kind", LOSSES)
 def test_loss_and_weights_equal_one_device(
-    name, replicas, micro_batch_size, one_device, strategies
+    kind, replicas, micro_batch_size, one_device, strategies
 ):
-    loss, weights = one_device(name)
+    both = replicas > 1 and micro_batch_size is not None
+    make_loss = (CACHED_REPLICAS if both else LOSSES)[kind]
+    loss, weights = one_device(make_loss, teacher=True)
     other_loss, other_weights = cases.train(
         strategies[replicas],
-        cases.LOSSES[name](),
-        inputs=cases.batch(teacher=name == "distillation"),
+        make_loss(),
+        inputs=cases.batch(teacher=True),
         micro_batch_size=micro_batch_size,
     )[1:]
     np.testing.assert_allclose(other_loss, loss, atol=1e-5)
@@ -58,7 +67,7 @@ def test_the_comparison_sees_negatives_without_gradients(
     one_device, two_replicas, monkeypatch
 ):
     """A gather that passes no gradients reports the right loss and trains wrongly."""
-    loss, weights = one_device("info_nce")
+    loss, weights = one_device()
     gather = global_batch.all_gather
     monkeypatch.setattr(
         global_batch, "all_gather", lambda value: tf.stop_gradient(gather(value))
@@ -71,10 +80,10 @@ def test_the_comparison_sees_negatives_without_gradients(
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize(("replicas", "micro_batch_size"), [(1, 2), (2, None), (2, 2)])
 def test_mixed_precision_equals_one_device(
-    dtype, replicas, micro_batch_size, strategies
+    dtype, replicas, micro_batch_size, one_device, strategies
 ):
     keras.config.set_dtype_policy(dtype)
-    loss, weights = cases.train()[1:]
+    loss, weights = one_device()
     before = [v.numpy() for v in cases.dual_encoder().trainable_variables]
     other_loss, other_weights = cases.train(
         strategies[replicas], micro_batch_size=micro_batch_size
@@ -87,15 +96,18 @@ def test_mixed_precision_equals_one_device(
 
 
 @pytest.mark.parametrize(("replicas", "micro_batch_size"), [(1, 2), (2, None), (2, 2)])
-def test_hard_negatives_equal_one_device(replicas, micro_batch_size, strategies):
-    inputs = cases.batch(negatives=3)
-    loss, weights = cases.train(inputs=inputs)[1:]
+def test_hard_negatives_equal_one_device(
+    replicas, micro_batch_size, one_device, strategies
+):
+    loss, weights = one_device(negatives=3)
     other_loss, other_weights = cases.train(
-        strategies[replicas], inputs=inputs, micro_batch_size=micro_batch_size
+        strategies[replicas],
+        inputs=cases.batch(negatives=3),
+        micro_batch_size=micro_batch_size,
     )[1:]
     np.testing.assert_allclose(other_loss, loss, atol=1e-5)
     assert cases.largest_difference(other_weights, weights) < 1e-5
-    without = cases.train()[1]
+    without = one_device()[0]
     assert loss[0] > without[0] + 0.1
 
 
