@@ -203,7 +203,7 @@ def test_replicas_equal_one_device(kind, option, two_replicas):
 @pytest.mark.parametrize("kind", cases.KINDS)
 def test_the_loss_rises_with_the_steps(kind):
     def first_loss(*options):
-        return cases.fit_kind(kind, options, steps=1)[0][0]
+        return cases.fit_kind(kind, options, steps=1, eager=True)[0][0]
 
     near = {cases.TEXT: 0.2, "image": 5.0}
     options = [ft.PGD(steps=steps, layers=near) for steps in (1, 4)]
@@ -215,7 +215,7 @@ def test_the_loss_rises_with_the_steps(kind):
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_is_near_float32(dtype):
     option = ft.FGM(layers=BOTH)
-    losses = cases.fit_kind("classifier", [option])[0]
+    losses = cases.fit_kind("classifier", [option], eager=True)[0]
     keras.config.set_dtype_policy(dtype)
 
     def optimizer():

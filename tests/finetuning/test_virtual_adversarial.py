@@ -112,7 +112,8 @@ def test_smart_of_numbers_and_of_many_labels(task):
         else keras.losses.BinaryCrossentropy(from_logits=True)
     )
     w, b = model.get_weights()
-    plain = cases.fit(cases.linear(2), [], cases.X, y, steps=1, loss=loss)[0]
+    x = cases.X
+    plain = cases.fit(cases.linear(2), [], x, y, steps=1, loss=loss, eager=True)[0]
     option = ft.SMART(1.0, 0.3, 0.3, layers="x", outputs=task)
     logged = cases.fit(
         model, [spy, option], cases.X, y, steps=1, loss=loss, eager=True
@@ -143,7 +144,7 @@ def test_replicas_equal_one_device(kind, two_replicas, monkeypatch):
     other_losses, others = cases.fit_kind(kind, [option], strategy=two_replicas)
     np.testing.assert_allclose(other_losses, losses, rtol=1e-4)
     assert contrastive_cases.largest_difference(weights, others) < 5e-5
-    plain = cases.fit_kind(kind, [], steps=1)[0][0]
+    plain = cases.fit_kind(kind, [], steps=1, eager=True)[0][0]
     assert losses[0] > plain + 1e-4
 
 
@@ -161,7 +162,7 @@ def test_dual_encoders_are_compared_by_their_similarities():
         cosines = vectors["image"].numpy() @ vectors["text"].numpy().T
         rows.append([scale * cosines, scale * cosines.T])
     apart = np.mean([cases.kl(*pair) for pair in zip(*rows, strict=True)])
-    plain = cases.fit(cases.dual_encoder(), [], batch, groups, steps=1)[0]
+    plain = cases.fit(cases.dual_encoder(), [], batch, groups, steps=1, eager=True)[0]
     assert apart > 1e-3
     assert loss == pytest.approx(plain + 0.7 * apart, rel=1e-4)
 
