@@ -45,6 +45,7 @@ def test_tools_import_only_what_reads_records():
             ):
                 assert node.module in (
                     "kmmft.data",
+                    "kmmft.data.framing",
                     "kmmft.data.isolation",
                     "kmmft.data.schema",
                 ), path

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kmmft.data.framing import FRAME_BYTES
 from tfrecords_tools.beam_parts import PartJob, ShardJob
-from tfrecords_tools.framing import FRAME_BYTES
 from tfrecords_tools.split_spool import ShardSize, shard_sizes
 
 

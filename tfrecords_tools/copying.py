@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kmmft.data.framing import read_frames
 from tfrecords_tools.build_result import BuildResult
-from tfrecords_tools.framing import read_frames
 from tfrecords_tools.incomplete_directory import full_disk_is_named
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.writer import DatasetWriter

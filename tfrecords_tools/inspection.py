@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfrecords_tools.framing import read_frames
+from kmmft.data.framing import read_frames
 from tfrecords_tools.inspection_tables import tables_of
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.split_summary import SplitSummary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrecords_tools.framing import read_frames
+from kmmft.data.framing import read_frames
 from tfrecords_tools.record_values import kinds_of, record_values
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from kmmft.data.framing import frame, read_frames
 from tfrecords_tools.finding import Finding
-from tfrecords_tools.framing import frame, read_frames
 from tfrecords_tools.split_spool import describe_shard
 
 

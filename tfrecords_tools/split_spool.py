@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import IO, Any
 
-from tfrecords_tools.framing import FRAME_BYTES, HEAD_BYTES, frame, masked_crc
+from kmmft.data.framing import FRAME_BYTES, HEAD_BYTES, frame, masked_crc
 
 _COPY_BYTES = 4 * 2**20
 # Less is quickly built again after a power failure.

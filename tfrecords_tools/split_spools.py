@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfrecords_tools.framing import FRAME_BYTES
+from kmmft.data.framing import FRAME_BYTES
 from tfrecords_tools.split_spool import (
     ShardSize,
     SplitSpool,

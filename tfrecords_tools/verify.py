@@ -10,8 +10,8 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kmmft.data.framing import Frame, read_frames
 from tfrecords_tools.finding import Finding
-from tfrecords_tools.framing import Frame, read_frames
 from tfrecords_tools.progress import progress_bar
 from tfrecords_tools.record_checks import RecordChecks
 from tfrecords_tools.repair import repair_data

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from kmmft.data.bad_record_report import UNUSABLE
 from kmmft.data.bad_records import TOO_MANY
 from kmmft.data.reading import RecordSource, open_source
+from kmmft.data.record_reader import CORRUPT
 from kmmft.data.tfrecord_files import find_corrupt_record
 
 
@@ -26,8 +28,8 @@ def clear_data_errors(
         schema: As in `build_dataset`.
 
     Raises:
-        ValueError: Instead of an error for a corrupt record, or for too many bad
-            records. Other errors pass.
+        ValueError: Instead of an error for a corrupt or bad record, or for too
+            many of them. Other errors pass.
 
     Example:
         >>> with kmmft.data.clear_data_errors("data/pairs/1.0.0"):
@@ -37,9 +39,9 @@ def clear_data_errors(
         yield
     except tf.errors.OpError as error:
         message = str(error)
-        too_many = re.search(rf"{TOO_MANY}: .*", message)
-        if too_many:
-            raise ValueError(too_many[0]) from None
+        known = re.search(f"({TOO_MANY}: |{CORRUPT} |{UNUSABLE} ).*", message)
+        if known:
+            raise ValueError(known[0]) from None
         if not isinstance(error, tf.errors.DataLossError):
             raise
         files = [

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from kmmft.data.bad_record_report import bad_record_report
 from kmmft.data.bad_records import BadRecords
-from kmmft.data.epochs import shuffled_epochs
+from kmmft.data.caching import decoded_records, near_copies
+from kmmft.data.data_service import distribute, shared_records
+from kmmft.data.dataset_arguments import check_arguments, check_choices
+from kmmft.data.epoch_steps import check_remainder, count_steps
+from kmmft.data.epochs import Epochs
 from kmmft.data.isolation import CHUNK_RECORDS, isolate_failures
-from kmmft.data.reading import (
-    RecordSource,
-    Split,
-    open_source,
-    parse_record,
-    read_records,
-)
+from kmmft.data.parsing import parse_record
+from kmmft.data.reading import RecordSource, open_source
+from kmmft.data.record_reader import RecordReader
+from kmmft.data.record_stream import own_part, record_chunks
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 Record = dict[str, tf.Tensor]
+SAMPLE_MASK = "sample_mask"
 
 
 def build_dataset(
@@ -43,19 +45,25 @@ def build_dataset(
     bad_records: BadRecords | None = None,
     num_parallel_calls: int | None = None,
     prefetch: int = 2,
+    on_error: str = "skip",
+    remainder: str | None = None,
+    input_context: tf.distribute.InputContext | None = None,
+    cache: str | os.PathLike | None = None,
+    cache_decoded: bool = False,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """Builds the batches of one split, for training or for evaluation.
 
-    For training, the dataset is endless and full batches only come: an epoch has
-    `steps_per_epoch` of them, and the records of the tail, others in each epoch, are
-    left out. Order and augmentation depend on `seed`, epoch and position only, so
-    `start_step=k` gives exactly the batches that an uninterrupted run sees from step
-    `k` on. For evaluation, every record comes once, in the order on disk, and the
-    last batch may be smaller.
+    For training, the dataset is endless and its batches are full: an epoch has
+    `steps_per_epoch` of them. Order and augmentation depend on `seed`, epoch and
+    position only, so `start_step=k` gives exactly the batches that an uninterrupted
+    run sees from step `k` on; what comes before is not read. For evaluation, every
+    record comes once, in the order on disk, and the last batch may be smaller.
 
-    A record on which `preprocess` or `augment` fails is logged. In training, a good
-    record among the 16 around it takes its place, so that step `k` keeps its records;
-    in evaluation it is left out. The split may have `max_bad_fraction` of its records
+    A record that cannot be read, or on which `preprocess` or `augment` fails, is
+    logged with its shard, number and byte offset. In training, a good record among
+    the 16 around it takes its place, so that step `k` keeps its records; in
+    evaluation it is left out. The split may have `max_bad_fraction` of its records
     bad (but one at least, unless it is 0); then the dataset raises.
 
     Args:
@@ -71,13 +79,34 @@ def build_dataset(
         training: Whether to shuffle, augment and repeat.
         seed: Any int. Changes order and augmentation.
         start_step: Batches to leave out at the start, for a resumed training run.
-        shuffle_buffer: Serialised records to draw from: it needs as many times their
-            size in memory.
+        shuffle_buffer: Serialised records to hold, in two halves: one is shuffled and
+            given out while the other is read. They need as many times their size in
+            memory.
         max_bad_fraction: Largest fraction of bad records in the split.
         bad_records: Where to log bad records.
         num_parallel_calls: Chunks of 16 records, and batches, processed at a time.
             Default: the number of cores, at most 16. Has no effect on the result.
         prefetch: Batches to hold ready.
+        on_error: `"skip"` bad records as said above, or `"raise"` at the first one.
+        remainder: What becomes of the records at the end of an epoch that fill no
+            batch. `"drop"` leaves them out, in training others in each epoch.
+            `"pad"` fills the last batch with records that are there already, and adds
+            a bool feature `sample_mask` `(batch,)`, False for these and for what
+            stands for a bad record: pass it as `sample_weight`, or count by it.
+            `"repeat"` fills it likewise without a mask. `"keep"`, in evaluation only,
+            leaves it as it is. Default: `"drop"` in training, else `"keep"`.
+        input_context: Of `tf.distribute.Strategy.distribute_datasets_from_function`,
+            or made by hand: this host's number among the hosts, and the number of all
+            replicas. Then the dataset gives what this host's replicas get of each
+            global batch, one replica after the other, and reads nothing else.
+        cache: A directory, or `"memory"`, that keeps what was read: shards are copied
+            there before they are read. With `cache_decoded`, it keeps what
+            `preprocess` returned; all records go through it before the first batch.
+        cache_decoded: Whether to cache decoded records, before augmentation. A
+            directory must be of this split and this `preprocess` alone.
+        data_service: Address of a `tf.data.service` dispatcher, `grpc://host:port`,
+            whose workers do the reading and preprocessing. Batches come as they are
+            ready: order and resumption are not exact, and a bad record is an error.
 
     Returns:
         `tf.data.Dataset` of batches.
@@ -86,38 +115,74 @@ def build_dataset(
         ValueError: If an argument is not valid, if the source or the split is not
             sound, or if the split is smaller than one training batch.
     """
-    _check_arguments(batch_size, seed, start_step, training, shuffle_buffer)
-    _check_fraction(max_bad_fraction)
-    opened = open_source(source, schema)
-    records = opened.split(split)
-    steps = _steps(records, batch_size, training)
-    start = start_step * batch_size
-    # Chunks begin at multiples of their size, wherever the run starts.
-    chunk_start = start - start % CHUNK_RECORDS
-    if training:
-        serialized = shuffled_epochs(
+    check_arguments(
+        batch_size, seed, start_step, training, shuffle_buffer, max_bad_fraction
+    )
+    check_choices(
+        on_error, remainder, input_context, cache, cache_decoded, data_service
+    )
+    remainder = check_remainder(remainder, training)
+    opened = open_source(source, schema, on_error=on_error)
+    records = opened.split(split, on_error=on_error)
+    steps = count_steps(records, batch_size, remainder)
+    parallel = num_parallel_calls or min(_cores(), 16)
+    decode = _decode_function(opened, preprocess)
+    augment = augment if training else None
+    part, rows = own_part(batch_size, input_context)
+    if data_service is not None:
+        shared = shared_records(
             records,
-            steps * batch_size,
             seed=seed,
-            start_record=chunk_start,
+            start_record=start_step * batch_size,
+            training=training,
             shuffle_buffer=shuffle_buffer,
         )
+        process = _record_function(decode, augment, seed)
+        dataset = shared.map(process, num_parallel_calls=parallel, deterministic=True)
     else:
-        serialized = read_records(opened, split)
-    parallel = num_parallel_calls or min(_cores(), 16)
-    dataset = isolate_failures(
-        serialized.enumerate(chunk_start),
-        _record_function(opened, preprocess, augment if training else None, seed),
-        _report_function(opened, records, bad_records, max_bad_fraction),
-        substitute=training,
-        start_position=start,
-        num_parallel_calls=parallel,
-    )
-    dataset = dataset.batch(batch_size, drop_remainder=training)
+        files = near_copies(cache) if cache and not cache_decoded else None
+        reader = stored = RecordReader(records, on_error=on_error, local_file=files)
+        if cache_decoded:
+            stored, decode = decoded_records(
+                reader, decode, cache, num_parallel_calls=parallel
+            )
+        size = records.num_records if remainder == "keep" else steps * batch_size
+        window = -(-shuffle_buffer // 2)
+        order = {"seed": seed, "window_records": window} if training else {}
+        start = start_step * part.rows
+        # Chunks begin at multiples of their size, wherever the run starts.
+        dataset = isolate_failures(
+            record_chunks(
+                stored,
+                Epochs(records.shard_lengths, size, **order),
+                part,
+                start=start - start % CHUNK_RECORDS,
+                endless=training,
+            ),
+            _record_function(
+                decode,
+                augment,
+                seed,
+                real=(records.num_records, size) if remainder == "pad" else None,
+            ),
+            bad_record_report(
+                reader,
+                on_error=on_error,
+                bad_records=bad_records,
+                max_bad_fraction=max_bad_fraction,
+            ),
+            substitute=training or remainder in ("pad", "repeat"),
+            sample_mask=SAMPLE_MASK if remainder == "pad" else None,
+            start_position=part.position(start),
+            num_parallel_calls=parallel,
+        )
+    dataset = dataset.batch(rows, drop_remainder=remainder != "keep")
     if batch_preprocess is not None:
         dataset = dataset.map(
             batch_preprocess, num_parallel_calls=parallel, deterministic=True
         )
+    if data_service is not None:
+        dataset = distribute(dataset, data_service)
     if training:
         dataset = dataset.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
@@ -125,70 +190,37 @@ def build_dataset(
     return dataset.prefetch(prefetch).with_options(training_options())
 
 
-def steps_per_epoch(
-    source: str | os.PathLike | RecordSource,
-    split: str,
-    batch_size: int,
-    schema: tfds.features.FeaturesDict | None = None,
-) -> int:
-    """The number of full batches in a split, which is one epoch of training.
+def _decode_function(
+    source: RecordSource, preprocess: Callable[[Record], Record] | None
+) -> Callable[[tf.Tensor], Record]:
+    def decode(serialized: tf.Tensor) -> Record:
+        record = parse_record(serialized, source.features)
+        return record if preprocess is None else preprocess(record)
 
-    Args:
-        source: As in `build_dataset`.
-        split: Name of the split.
-        batch_size: Records in one batch.
-        schema: As in `build_dataset`.
-
-    Returns:
-        The number of steps.
-
-    Raises:
-        ValueError: If the split is smaller than one batch.
-    """
-    _check_positive("batch_size", batch_size)
-    return _steps(open_source(source, schema).split(split), batch_size, training=True)
+    return decode
 
 
 def _record_function(
-    source: RecordSource,
-    preprocess: Callable | None,
-    augment: Callable | None,
+    decode: Callable[[tf.Tensor], Record],
+    augment: Callable[[Record, tf.Tensor], Record] | None,
     seed: int,
+    real: tuple[int, int] | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor], Record]:
+    """What is done with a record; `real`: how many of an epoch's are no padding."""
+
     def process(position: tf.Tensor, serialized: tf.Tensor) -> Record:
-        record = parse_record(serialized, source.features)
-        if preprocess is not None:
-            record = preprocess(record)
+        record = decode(serialized)
         if augment is not None:
             record_seed = tf.random.stateless_uniform(
                 (2,), seed=(seed, position), minval=None, maxval=None, dtype=tf.int32
             )
             record = augment(record, record_seed)
+        if real is not None:
+            num_records, per_epoch = real
+            record = {**record, SAMPLE_MASK: position % per_epoch < num_records}
         return record
 
     return process
-
-
-def _report_function(
-    source: RecordSource,
-    split: Split,
-    bad_records: BadRecords | None,
-    max_bad_fraction: float,
-) -> Callable[[bytes, str], None]:
-    log = BadRecords() if bad_records is None else bad_records
-    limit = int(max_bad_fraction * split.num_records)
-    if max_bad_fraction > 0:
-        limit = max(limit, 1)
-
-    def report(serialized: bytes, reason: str) -> None:
-        features = tf.train.Example.FromString(serialized).features.feature
-        ids = features["id"].bytes_list.value if "id" in features else ()
-        # A record without id is told from others by its contents.
-        digest = hashlib.sha256(serialized).hexdigest()[:16]
-        name = ids[0].decode(errors="replace") if ids else f"sha256:{digest}"
-        log.add(split.name, name, reason, limit)
-
-    return report
 
 
 def _cores() -> int:
@@ -209,48 +241,3 @@ def training_options() -> tf.data.Options:
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return options
-
-
-def _steps(split: Split, batch_size: int, training: bool) -> int:
-    steps = split.num_records // batch_size
-    if split.num_records == 0 or (training and steps == 0):
-        raise ValueError(
-            "A split must have a record, and for training as many as one batch. "
-            f"Received: split {split.name!r} with {split.num_records} records, "
-            f"batch_size={batch_size}. Lower `batch_size` or choose another split."
-        )
-    return steps
-
-
-def _check_arguments(
-    batch_size: int, seed: int, start_step: int, training: bool, shuffle_buffer: int
-) -> None:
-    _check_positive("batch_size", batch_size)
-    _check_positive("shuffle_buffer", shuffle_buffer)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(
-            "`seed` must be an int, or runs could not be repeated. "
-            f"Received: seed={seed!r}. Pass an int."
-        )
-    if start_step < 0 or (start_step and not training):
-        raise ValueError(
-            "`start_step` must not be negative, and must be 0 in evaluation. "
-            f"Received: start_step={start_step}, training={training}. Pass the "
-            "number of training steps that were done."
-        )
-
-
-def _check_fraction(max_bad_fraction: float) -> None:
-    if not 0 <= max_bad_fraction <= 1:
-        raise ValueError(
-            "`max_bad_fraction` must be between 0 and 1. "
-            f"Received: max_bad_fraction={max_bad_fraction}. Pass 0 to allow none."
-        )
-
-
-def _check_positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive int. Received: {name}={value!r}. Pass at "
-            "least 1."
-        )

@@ -11,32 +11,37 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from kmmft.data.bad_records import TOO_MANY
+
 CHUNK_RECORDS = 16
 
 Process = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
-Report = Callable[[bytes, str], None]
+Report = Callable[[int, bytes, str], None]
 
 
 def isolate_failures(
-    dataset: tf.data.Dataset,
+    chunks: tf.data.Dataset,
     process: Process,
     report: Report,
     *,
     substitute: bool,
+    sample_mask: str | None = None,
     start_position: int = 0,
     num_parallel_calls: int,
 ) -> tf.data.Dataset:
     """Maps `process` over records; those on which it fails are reported.
 
     Args:
-        dataset: Of pairs (position in the stream, serialised record). Chunks begin
-            where it begins.
-        process: What to do with one pair. Must return a dict of fixed shapes.
-        report: Called in Python with each serialised record that failed, and why. If
-            it raises, the dataset does.
+        chunks: Of up to `CHUNK_RECORDS` positions in the stream, numbers of records,
+            and serialised records.
+        process: `(position, serialised record) -> dict`, of fixed shapes.
+        report: Called in Python with the number of each record that failed, the
+            serialised record, and why. If it raises, the dataset does.
         substitute: Whether a good record of the same chunk takes the place of a bad
             one. It is then a fixed one, so that the order stays a pure function of
             the positions. Otherwise, the bad record is left out.
+        sample_mask: Name of a boolean feature that `process` gives; it is False where
+            a record only takes the place of a bad one. Then a chunk may be all bad.
         start_position: What comes before it is left out, after processing.
         num_parallel_calls: How many chunks are processed at a time.
 
@@ -44,11 +49,20 @@ def isolate_failures(
         `tf.data.Dataset` of processed records, in order.
     """
     # Traced once, for the dataset and for the second look at what failed.
-    traced = tf.function(process, input_signature=dataset.element_spec)
-    _check_record(traced.get_concrete_function().structured_outputs)
-    find_failures = _failure_finder(traced, report)
+    position, _, record = chunks.element_spec
+    traced = tf.function(
+        process,
+        input_signature=[
+            tf.TensorSpec((), position.dtype),
+            tf.TensorSpec((), record.dtype),
+        ],
+    )
+    outputs = traced.get_concrete_function().structured_outputs
+    check_record(outputs)
+    needs_good = substitute and sample_mask is None
+    find_failures = _failure_finder(traced, report, needs_good)
 
-    def process_chunk(positions: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+    def process_chunk(positions, numbers, records) -> tf.data.Dataset:
         size = tf.size(records, out_type=tf.int64)
         good = (
             tf.data.Dataset.range(size)
@@ -57,16 +71,22 @@ def isolate_failures(
         )
 
         def after_failures(_: tf.Tensor) -> tf.data.Dataset:
-            failures = tf.py_function(find_failures, [positions, records], tf.int64)
+            failures = tf.py_function(
+                find_failures, [positions, numbers, records], tf.int64
+            )
             repeats = tf.where(failures >= 0, -1 if substitute else 0, 0)
-            return good.repeat(tf.cast(tf.ensure_shape(repeats, ()), tf.int64))
+            others = good.repeat(tf.cast(tf.ensure_shape(repeats, ()), tf.int64))
+            if sample_mask is None:
+                return others
+            others = others.map(lambda one: {**one, sample_mask: tf.constant(False)})
+            return others.concatenate(_blank(outputs).repeat())
 
         # `take` asks for the second part only if the first one was short.
         second = tf.data.Dataset.range(1).flat_map(after_failures)
-        left_out = tf.maximum(start_position - positions[0], 0)
+        left_out = tf.math.count_nonzero(positions < start_position)
         return good.concatenate(second).take(size).skip(left_out)
 
-    return dataset.batch(CHUNK_RECORDS).interleave(
+    return chunks.interleave(
         process_chunk,
         # Each chunk is taken whole before the next one, so the order is kept.
         cycle_length=num_parallel_calls,
@@ -76,12 +96,13 @@ def isolate_failures(
     )
 
 
-def _failure_finder(process: Process, report: Report) -> Callable:
+def _failure_finder(process: Process, report: Report, needs_good: bool) -> Callable:
     """A Python function that runs a chunk again, and reports and counts failures."""
 
-    def find_failures(positions, records):
+    def find_failures(positions, numbers, records):
         failures = 0
-        for position, record in zip(positions, records, strict=True):
+        chunk = zip(positions, numbers.numpy(), records, strict=True)
+        for position, number, record in chunk:
             reason = None
             try:
                 process(position, record)
@@ -89,10 +110,21 @@ def _failure_finder(process: Process, report: Report) -> Callable:
                 reason = first_line(error)
             if reason is not None:
                 failures += 1
-                report(record.numpy(), reason)
+                report(int(number), record.numpy(), reason)
+        if needs_good and failures == len(records):
+            raise ValueError(
+                f"{TOO_MANY}: {failures} in a row, so that no good one can take their "
+                "place. Mend or leave out these records when the data is built."
+            )
         return failures
 
     return find_failures
+
+
+def _blank(outputs: dict) -> tf.data.Dataset:
+    """One record of zeros, where no other can be had."""
+    zeros = tf.nest.map_structure(lambda one: tf.zeros(one.shape, one.dtype), outputs)
+    return tf.data.Dataset.from_tensors(zeros)
 
 
 def first_line(error: Exception) -> str:
@@ -114,7 +146,7 @@ def first_line(error: Exception) -> str:
     return type(error).__name__
 
 
-def _check_record(outputs: object) -> None:
+def check_record(outputs: object) -> None:
     """Checks that processed records can be batched."""
     if not isinstance(outputs, Mapping):
         raise ValueError(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from kmmft.data.framing import FRAME_BYTES
 from kmmft.data.parsing import parse_record
-from kmmft.data.tfrecord_files import FRAME_BYTES, count_records
+from kmmft.data.tfrecord_files import check_uncompressed, count_records
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -46,11 +46,13 @@ class RecordSource:
     features: tfds.features.FeaturesDict
     splits: dict[str, Split]
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str, *, on_error: str = "raise") -> Split:
         """Returns a split, after checking that its shards are there and whole.
 
         Args:
             name: Name of the split.
+            on_error: `"skip"`, only that they are there and not compressed: whoever
+                reads them deals with damage.
 
         Returns:
             `Split`.
@@ -65,15 +67,20 @@ class RecordSource:
                 f"Received: split={name!r}. Choose one of {sorted(self.splits)}."
             )
         split = self.splits[name]
-        _check_shards(split)
+        _check_present(split)
+        _check_whole(split, on_error)
         return split
 
 
 def open_source(
     source: str | os.PathLike | RecordSource,
     schema: tfds.features.FeaturesDict | None = None,
+    *,
+    on_error: str = "raise",
 ) -> RecordSource:
     """Opens a TFDS directory, or bare TFRecord shards.
+
+    All that `tf.io.gfile` can read can be opened, such as `gs://...`.
 
     Args:
         source: A TFDS directory (`.../name/1.0.0`, or its parent if there is only
@@ -83,6 +90,8 @@ def open_source(
         schema: Features of the records. A TFDS directory, and shards beside a
             `features.json`, know their own; then each feature of the schema must
             be among them.
+        on_error: `"skip"`, a damaged bare shard counts as many records as are found
+            in it, readable or not.
 
     Returns:
         `RecordSource`.
@@ -94,10 +103,10 @@ def open_source(
     if isinstance(source, RecordSource):
         return source
     path = os.fspath(source)
-    if os.path.isdir(path):
+    if tf.io.gfile.isdir(path):
         opened = _open_directory(_version_directory(path))
     else:
-        opened = _open_shards(path, schema)
+        opened = _open_shards(path, schema, on_error)
     missing = sorted(set(schema or ()) - set(opened.features))
     if missing:
         raise ValueError(
@@ -167,29 +176,31 @@ def first_records(
 def _version_directory(path: str) -> str:
     if _is_data_directory(path):
         return path
-    versions = sorted(
-        child
-        for child in glob.glob(os.path.join(glob.escape(path), "*"))
-        if _is_data_directory(child)
-    )
+    names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    children = [os.path.join(path, name) for name in names]
+    versions = [child for child in children if _is_data_directory(child)]
     if len(versions) == 1:
         return versions[0]
     wanted = " and ".join(METADATA_FILES)
     if versions:
-        names = ", ".join(os.path.basename(version) for version in versions)
+        several = ", ".join(os.path.basename(version) for version in versions)
         raise ValueError(
             f"A directory with several versions cannot be opened. Received: {path}, "
-            f"with {names}. Pass the path of one version."
+            f"with {several}. Pass the path of one version."
         )
     raise ValueError(
         f"A data directory must hold {wanted}, or one version directory that does. "
-        f"Received: {path}, with {sorted(os.listdir(path))[:5]}. Pass the directory "
+        f"Received: {path}, with {names[:5]}. Pass the directory "
         "that was written (.../name/1.0.0), or a glob of shards with a schema."
     )
 
 
 def _is_data_directory(path: str) -> bool:
-    return all(os.path.isfile(os.path.join(path, name)) for name in METADATA_FILES)
+    return all(_is_file(os.path.join(path, name)) for name in METADATA_FILES)
+
+
+def _is_file(path: str) -> bool:
+    return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
 
 
 def _open_directory(path: str) -> RecordSource:
@@ -215,16 +226,16 @@ def _open_directory(path: str) -> RecordSource:
 
 
 def _open_shards(
-    pattern: str, schema: tfds.features.FeaturesDict | None
+    pattern: str, schema: tfds.features.FeaturesDict | None, on_error: str
 ) -> RecordSource:
-    files = sorted(file for file in glob.glob(pattern) if os.path.isfile(file))
+    files = sorted(file for file in tf.io.gfile.glob(pattern) if _is_file(file))
     if not files:
         raise ValueError(
             "`source` must be a data directory or a glob that matches shards. "
             f"Received: {pattern}, which matches nothing. Correct the path."
         )
     directory = os.path.dirname(files[0])
-    if os.path.isfile(os.path.join(directory, "features.json")):
+    if _is_file(os.path.join(directory, "features.json")):
         import tensorflow_datasets as tfds
 
         schema = tfds.features.FeatureConnector.from_config(directory)
@@ -238,11 +249,13 @@ def _open_shards(
     for file in files:
         match = _SHARD_NAME.match(os.path.basename(file))
         groups.setdefault(match["split"] if match else "all", []).append(file)
-    splits = {name: _counted_split(name, group) for name, group in groups.items()}
+    splits = {
+        name: _counted_split(name, group, on_error) for name, group in groups.items()
+    }
     return RecordSource(pattern, schema, splits)
 
 
-def _counted_split(name: str, files: list[str]) -> Split:
+def _counted_split(name: str, files: list[str], on_error: str) -> Split:
     """A split without metadata: its file names tell how many shards there are."""
     match = _SHARD_NAME.match(os.path.basename(files[0]))
     total = match and match["total"]
@@ -252,24 +265,30 @@ def _counted_split(name: str, files: list[str]) -> Split:
             f"{int(total)} shards of split {name!r} beside {files[0]}. Copy or build "
             "the others again."
         )
-    lengths = tuple(count_records(file) for file in files)
-    size = sum(os.path.getsize(file) for file in files)
+    lengths = tuple(count_records(file, on_error=on_error) for file in files)
+    size = sum(tf.io.gfile.stat(file).length for file in files)
     return Split(name, tuple(files), lengths, size - FRAME_BYTES * sum(lengths))
 
 
-def _check_shards(split: Split) -> None:
-    missing = [file for file in split.files if not os.path.isfile(file)]
+def _check_present(split: Split) -> None:
+    missing = [file for file in split.files if not _is_file(file)]
     if missing:
         raise ValueError(
             f"All shards of a split must be there. Received: split {split.name!r} "
             f"without {', '.join(missing[:3])} ({len(missing)} of {len(split.files)} "
             "missing). Copy or build them again."
         )
-    size = sum(os.path.getsize(file) for file in split.files)
+
+
+def _check_whole(split: Split, on_error: str) -> None:
+    size = sum(tf.io.gfile.stat(file).length for file in split.files)
     if size == split.num_bytes + FRAME_BYTES * split.num_records:
         return
     # The sizes do not add up (or are not known): the framing tells which shard it is.
     for file, declared in zip(split.files, split.shard_lengths, strict=True):
+        check_uncompressed(file)
+        if on_error == "skip":
+            continue
         records = count_records(file)
         if records != declared:
             raise ValueError(

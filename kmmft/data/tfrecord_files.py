@@ -4,27 +4,29 @@ A record is framed as length (8 bytes), checksum of the length (4), payload, che
 of the payload (4).
 """
 
-import os
 import struct
 from collections.abc import Iterable
 
 import tensorflow as tf
 
-FRAME_BYTES = 16
-_HEAD_BYTES = 12
+from kmmft.data.framing import FRAME_BYTES, HEAD_BYTES, read_frames
+
+_GZIP = b"\x1f\x8b\x08"
 
 
-def count_records(path: str) -> int:
+def count_records(path: str, *, on_error: str = "raise") -> int:
     """Counts the records of one file by its framing, without reading the payloads.
 
     Args:
         path: The file.
+        on_error: `"skip"`, a damaged file is searched for its records, which count
+            whether they can be read or not.
 
     Returns:
         The number of records.
 
     Raises:
-        ValueError: If the file ends inside a record.
+        ValueError: If the file ends inside a record, or is compressed.
 
     Example:
         >>> with tf.io.TFRecordWriter("two.tfrecord") as writer:
@@ -33,21 +35,39 @@ def count_records(path: str) -> int:
         >>> kmmft.data.tfrecord_files.count_records("two.tfrecord")
         2
     """
-    size, position, records = os.path.getsize(path), 0, 0
-    with open(path, "rb") as file:
+    size, position, records = tf.io.gfile.stat(path).length, 0, 0
+    with tf.io.gfile.GFile(path, "rb") as file:
         while position < size:
             file.seek(position)
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
             end = size + 1
-            if len(head) == _HEAD_BYTES:
+            if len(head) == HEAD_BYTES:
                 end = position + FRAME_BYTES + struct.unpack("<Q", head[:8])[0]
             if end > size:
+                check_uncompressed(path)
+                if on_error == "skip":
+                    return sum(1 for _ in read_frames(path))
                 raise ValueError(
                     f"Shard {path} is truncated after record {records} (byte "
                     f"{position} of {size}). Copy or build it again."
                 )
             position, records = end, records + 1
     return records
+
+
+def check_uncompressed(path: str) -> None:
+    """Raises a ValueError if a file is compressed by gzip.
+
+    Args:
+        path: The file.
+    """
+    with tf.io.gfile.GFile(path, "rb") as file:
+        if file.read(len(_GZIP)) == _GZIP:
+            raise ValueError(
+                "A shard must not be compressed, since records are read from any "
+                f"place of it. Received: {path}, compressed by gzip. Unpack it with "
+                "gunzip."
+            )
 
 
 def find_corrupt_record(files: Iterable[str]) -> tuple[str, int] | None:

@@ -10,14 +10,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from kmmft.training.quarantine import Quarantine
+
 
 class RunDirectory:
     """What a run keeps: configuration, metrics, curves, checkpoints and log.
 
     `config.json` (resolved configuration), `metrics.json` (final, flat),
     `history.csv` (a row an epoch), `tensorboard/`, `checkpoints/`, `report.html`,
-    `export/` and `run.log`. Files are written under a temporary name and renamed, so
-    that a kill leaves the old or the new one, never half of one.
+    `export/`, `run.log` and, if there are bad records, `quarantine.jsonl`. Files that
+    are not logs are written under a temporary name and renamed, so that a kill leaves
+    the old or the new one, never half of one.
 
     Args:
         path: The directory; made if it is not there.
@@ -63,12 +66,15 @@ class RunDirectory:
         self._log.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
         )
-        logging.getLogger().addHandler(self._log)
+        self._quarantine = Quarantine(self.path / "quarantine.jsonl")
+        for handler in (self._log, self._quarantine):
+            logging.getLogger().addHandler(handler)
 
     def close(self) -> None:
         """Stops writing the log into the directory."""
-        logging.getLogger().removeHandler(self._log)
-        self._log.close()
+        for handler in (self._log, self._quarantine):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -79,7 +85,8 @@ class RunDirectory:
     def _check(self, resume: bool) -> None:
         file = self.path / "config.json"
         # A run that came to nothing, as by a misspelt name, is in nobody's way.
-        names = {entry.name for entry in self.path.glob("*")} - {"run.log"}
+        names = {entry.name for entry in self.path.glob("*")}
+        names -= {"run.log", "quarantine.jsonl"}
         if not file.exists() or names == {file.name}:
             return
         if not resume:

@@ -139,7 +139,12 @@ def test_corrupt_byte_is_named(copy):
     files[4].write_bytes(data)
     assert find_corrupt_record(str(file) for file in files) == (str(files[4]), 3)
     dataset = build_dataset(
-        copy, split="train", preprocess=only_id, batch_size=4, training=False
+        copy,
+        split="train",
+        preprocess=only_id,
+        batch_size=4,
+        training=False,
+        on_error="raise",
     )
     with (
         pytest.raises(ValueError, match=r"number 3 \(from 0\) of shard .*00004"),

@@ -7,9 +7,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kmmft.data import schema
+from kmmft.data.framing import frame
 from tfrecords_tools import DatasetWriter, verify_data
 from tfrecords_tools.__main__ import main
-from tfrecords_tools.framing import frame
 
 SHARD = "pets-train.tfrecord-00001-of-00002"
 

@@ -38,7 +38,7 @@ def masked_crc(data: bytes) -> int:
     """The checksum that stands behind these bytes.
 
     Example:
-        >>> hex(masked_crc(b"123456789"))
+        >>> hex(kmmft.data.framing.masked_crc(b"123456789"))
         '0xc78ab0e5'
     """
     import google_crc32c
@@ -55,28 +55,25 @@ def read_frames(path: str | os.PathLike) -> Iterator[Frame]:
     payload fits its checksum, and is not lost.
 
     Args:
-        path: The file.
+        path: The file. One that is not on a local disk (`gs://...`) is read whole.
 
     Yields:
         `Frame`, in the order of the file.
 
     Example:
-        >>> import tensorflow as tf
         >>> with tf.io.TFRecordWriter("broken.tfrecord") as writer:
         ...     for payload in (b"one", b"two", b"three"):
         ...         writer.write(payload)
         >>> with open("broken.tfrecord", "r+b") as file:
         ...     _ = file.seek(19 + 12)
         ...     _ = file.write(b"T")
-        >>> [frame.payload for frame in read_frames("broken.tfrecord")]
+        >>> frames = kmmft.data.framing.read_frames("broken.tfrecord")
+        >>> [frame.payload for frame in frames]
         [b'one', None, b'three']
     """
-    size = os.path.getsize(path)
-    if not size:
-        return
-    data = np.memmap(path, np.uint8, mode="r")
+    data = _open(os.fspath(path))
     position = 0
-    while position < size:
+    while position < len(data):
         frame = _sound_frame(data, position) or _broken_frame(data, position)
         yield frame
         position += frame.num_bytes
@@ -86,12 +83,24 @@ def frame(payload: bytes) -> bytes:
     """A record as it stands in a file.
 
     Example:
-        >>> len(frame(b"one"))
+        >>> len(kmmft.data.framing.frame(b"one"))
         19
     """
     length = struct.pack("<Q", len(payload))
     checksums = (struct.pack("<I", masked_crc(part)) for part in (length, payload))
     return length + next(checksums) + payload + next(checksums)
+
+
+def _open(path: str) -> np.ndarray:
+    if "://" in path:
+        # Here, since the tools do not wait for TensorFlow to read a local file.
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return np.frombuffer(file.read(), np.uint8)
+    if not os.path.getsize(path):
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, mode="r")
 
 
 def _sound_frame(data: np.ndarray, start: int) -> Frame | None:

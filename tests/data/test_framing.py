@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords_tools.framing import _masked_crcs, frame, masked_crc, read_frames
+from kmmft.data.framing import _masked_crcs, frame, masked_crc, read_frames
 
 PAYLOADS = [b"first", b"", b"third" * 9, bytes(40), b"last"]
 
