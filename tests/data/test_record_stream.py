@@ -193,16 +193,16 @@ def test_replicas_evaluate_each_example_once(bad_directory, two_replicas):
     with two_replicas.scope():
         inputs = keras.Input((8, 8, 3))
         outputs = keras.layers.GlobalAveragePooling2D()(inputs)
-        model = keras.Model(inputs, keras.ops.mean(outputs, axis=-1))
+        model = keras.Model(inputs, keras.ops.mean(outputs, axis=-1, keepdims=True))
         error = keras.metrics.MeanSquaredError(name="error")
-        model.compile(weighted_metrics=[error])
+        model.compile(loss="mse", weighted_metrics=[error])
     dataset = build_dataset(
         bad_directory,
         split="train",
         preprocess=decode,
         batch_preprocess=lambda batch: (
             batch["image"],
-            tf.zeros(18),
+            tf.zeros((18, 1)),
             tf.cast(batch["sample_mask"], tf.float32),
         ),
         batch_size=18,
