@@ -12,7 +12,7 @@ from kmmft.encoders.sentencepiece_models import NULL, clip_model
 
 # What Unicode and Python call white space; RE2's \s knows only five of them.
 _SPACES = r"[\s\p{Z}\x{85}\x{0b}]+"
-_WORDS = r"('s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+)"
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -112,19 +112,30 @@ class ClipTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         return {**config, "pad_token_id": self.pad_token_id}
 
 
+def clip_tokens(
+    vocabulary: dict[str, int], merges: list[str], texts: tf.Tensor
+) -> tf.RaggedTensor:
+    """Token ids of texts; the arguments and the result are `ClipTokenizer`'s."""
+    import tensorflow_text as tf_text  # slow, and loaded by KerasHub anyway
+
+    merges = [rule for rule in merges if not rule.startswith("#version")]
+    _check_vocabulary(vocabulary, merges)
+    pieces = tf_text.SentencepieceTokenizer(
+        clip_model(vocabulary, merges), out_type=tf.int32
+    )
+    return pieces.tokenize(_words(texts))
+
+
 def _words(texts: tf.Tensor) -> tf.Tensor:
     """Cleaned words with one space between them, each byte as a character."""
     import tensorflow_text as tf_text  # slow, and loaded by KerasHub anyway
 
-    # The ops of ICU end a text at the byte 0: one of Unicode's noncharacters goes
-    # through them in its place.
-    texts = tf.strings.regex_replace(texts, r"\x{00}", "\uffff")
     texts = lower_letters(tf_text.normalize_utf8(texts, "NFC"))
     texts = tf.strings.regex_replace(texts, _SPACES, " ")
-    texts = tf.strings.regex_replace(texts, _WORDS, r"\1 ")
+    texts = tf.strings.regex_replace(texts, _WORDS, r"\0 ")
     texts = tf.strings.strip(tf.strings.regex_replace(texts, " +", " "))
     texts = tf.strings.unicode_transcode(texts, "ISO-8859-1", "UTF-8")
-    return tf.strings.regex_replace(texts, "\xef\xbf\xbf", NULL)
+    return tf.strings.regex_replace(texts, r"\x{00}", NULL)
 
 
 def _check_vocabulary(vocabulary: dict[str, int], merges: list[str]) -> None:

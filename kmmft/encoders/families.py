@@ -67,17 +67,32 @@ class TextFamily:
 def lower_letters(texts: tf.Tensor) -> tf.Tensor:
     """CLIP: each letter in lower case, without a look at its neighbours."""
     # Unicode's rule for words would write a last sigma in another way.
-    texts = tf.strings.regex_replace(texts, "\u03a3", "\u03c3")
-    return tf.strings.lower(texts, encoding="utf-8")
+    return _lower(tf.strings.regex_replace(texts, "\u03a3", "\u03c3"))
 
 
 def canonicalise(texts: tf.Tensor) -> tf.Tensor:
     """SigLIP: lower case, no ASCII punctuation, single spaces (big_vision)."""
-    texts = tf.strings.lower(texts, encoding="utf-8")
-    texts = tf.strings.regex_replace(texts, r"[[:punct:]]", "")
+    texts = tf.strings.regex_replace(_lower(texts), r"[[:punct:]]", "")
     # Python's white space; RE2's \s knows only five of them.
     spaces = r"[\s\p{Z}\x{85}\x{0b}\x{1c}-\x{1f}]+"
     return tf.strings.strip(tf.strings.regex_replace(texts, spaces, " "))
+
+
+def clean_albert(texts: tf.Tensor) -> tf.Tensor:
+    """ALBERT: plain quotation marks, no accents, lower case (`do_lower_case`)."""
+    import tensorflow_text as tf_text  # slow, and loaded by KerasHub anyway
+
+    texts = tf.strings.regex_replace(texts, "``|''", '"')
+    texts = tf_text.normalize_utf8(texts, "NFKD")
+    return lower_letters(tf.strings.regex_replace(texts, r"\p{M}+", ""))
+
+
+def _lower(texts: tf.Tensor) -> tf.Tensor:
+    # TensorFlow's op ends a text at the byte 0: one of Unicode's noncharacters goes
+    # through it in its place.
+    texts = tf.strings.regex_replace(texts, r"\x{00}", "\uffff")
+    texts = tf.strings.lower(texts, encoding="utf-8")
+    return tf.strings.regex_replace(texts, "\uffff", b"\0")
 
 
 class _Transposed(keras.layers.Layer):
@@ -126,7 +141,7 @@ TEXT_FAMILIES = {
     _models.BertBackbone: TextFamily(),
     _models.RobertaBackbone: TextFamily(),  # XLMRobertaBackbone is a subclass
     _models.DistilBertBackbone: TextFamily(),
-    _models.AlbertBackbone: TextFamily(),
+    _models.AlbertBackbone: TextFamily(clean=clean_albert),
     _models.DebertaV3Backbone: TextFamily(),
     _models.ElectraBackbone: TextFamily(),
     _models.FNetBackbone: TextFamily(),
@@ -134,7 +149,7 @@ TEXT_FAMILIES = {
     _models.RoformerV2Backbone: TextFamily(),
     _models.XLNetBackbone: TextFamily("mean", mask=lambda mask: _Transposed()(mask)),
     Seq2SeqEncoder: TextFamily("mean", start=False),
-    _models.CLIPTextEncoder: TextFamily("last", clean=lower_letters),
+    _models.CLIPTextEncoder: TextFamily("last"),
     _models.MetaCLIP2TextEncoder: TextFamily("last"),
     _models.SigLIPTextEncoder: TextFamily(
         "pooler",

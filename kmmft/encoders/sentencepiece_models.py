@@ -13,6 +13,9 @@ _SPACE = "\u2581"
 _END_OF_WORD = "</w>"
 # Stands for the byte 0, which SentencePiece allows in no piece.
 NULL = "\u0100"
+# Bytes that UTF-8 never has, for two more signs.
+NULL_BYTE = 0xFE
+WORD_END = 0xFF
 
 
 def clip_model(vocabulary: dict[str, int], merges: list[str]) -> bytes:
@@ -48,6 +51,43 @@ def clip_model(vocabulary: dict[str, int], merges: list[str]) -> bytes:
     trainer.treat_whitespace_as_suffix = True
     trainer.unk_piece = "<|endoftext|>"
     return _finish(model, unk_id=vocabulary["<|endoftext|>"], add_dummy_prefix=True)
+
+
+def byte_level_model(
+    vocabulary: dict[str, int], merges: list[str]
+) -> tuple[bytes, int]:
+    """GPT-2's byte pairs. Its input is words, whose bytes are read as Latin-1.
+
+    After each word stands `WORD_END`, and `NULL_BYTE` stands for the byte 0.
+
+    Args:
+        vocabulary: Token to id.
+        merges: Merge rules such as `"i n"`, the first one first.
+
+    Returns:
+        A serialised SentencePiece model, and the id of what it does not know: word
+        ends and bytes outside of the vocabulary.
+    """
+    ranks = _ranks(merges)
+    latin = {ord(sign): byte for byte, sign in byte_signs().items()}
+    latin[ord(byte_signs()["\0"])] = chr(NULL_BYTE)
+    latin[ord(byte_signs()[" "])] = _SPACE
+    never = {byte_signs()[chr(NULL_BYTE)], byte_signs()[chr(WORD_END)]}
+    tokens = {index: token for token, index in vocabulary.items()}
+    size = max(tokens) + 1
+    model = sentencepiece_model_pb2.ModelProto()
+    for index in range(size):
+        token = tokens.get(index)
+        if token in ranks:
+            piece, score, kind = token.translate(latin), -float(ranks[token]), "NORMAL"
+        elif token is not None and len(token) == 1 and token not in never:
+            piece, score, kind = token.translate(latin), 0.0, "NORMAL"
+        else:  # a special token, or a hole in the vocabulary: no text makes it
+            piece, score, kind = f"\u2400{index}", 0.0, "CONTROL"
+        model.pieces.add(piece=piece, score=score, type=_Piece.Type.Value(kind))
+    model.pieces.add(piece="\u2400", type=_Piece.UNKNOWN)
+    model.trainer_spec.unk_piece = "\u2400"
+    return _finish(model, unk_id=size, add_dummy_prefix=False), size
 
 
 def gemma_model(tokenizer: dict) -> bytes:

@@ -5,13 +5,14 @@ import keras_hub
 import tensorflow as tf
 
 from kmmft.encoders.families import TextFamily
+from kmmft.encoders.graph_tokens import graph_tokens
 
 
 class TextPreprocessor:
     """Tokenises a batch of strings inside a TensorFlow graph.
 
     KerasHub's tokenizers run Python when called eagerly and TensorFlow ops in a
-    graph, and the two disagree on some texts. Here the graph path is the only one,
+    graph, and the two disagree on some texts. Here `graph_tokens` is the only path,
     so that training, evaluation and serving see the same ids.
 
     It is a plain object, not a layer: the tokenizer's tables belong to the encoder.
@@ -48,6 +49,8 @@ class TextPreprocessor:
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
     def _tokenise_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Bytes that are no UTF-8 become U+FFFD, as in Python's `errors="replace"`.
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
         if self.family.clean is not None and not self._cleans_itself():
             texts = self.family.clean(texts)
         # Built here, because a loaded tokenizer learns its vocabulary late.
@@ -58,22 +61,10 @@ class TextPreprocessor:
             pad_value=self._special("pad_token_id") or 0,
             return_padding_mask=True,
         )
-        token_ids, padding_mask = packer(self._split(texts))
+        token_ids, padding_mask = packer(graph_tokens(self.tokenizer, texts))
         shape = [None, self.sequence_length]
         token_ids = tf.ensure_shape(tf.cast(token_ids, tf.int32), shape)
         return token_ids, tf.ensure_shape(padding_mask, shape)
-
-    def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        tokenizer = self.tokenizer
-        if not isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
-            return tokenizer(texts)
-        # An eagerly made SentencePiece processor lives in a cached kernel, which
-        # `tf.random.set_seed` throws away. One made in this graph lives with it.
-        eager = tokenizer._sentence_piece
-        tokenizer._set_proto_tf(tokenizer.proto)
-        tokens = tokenizer(texts)
-        tokenizer._sentence_piece = eager
-        return tokens
 
     def _cleans_itself(self) -> bool:
         return getattr(self.tokenizer, "cleans_text", False)
