@@ -44,13 +44,32 @@ def byte_pairs(
     model, unknown = byte_level_model(tokenizer.vocabulary, merges)
     if tokenizer.add_prefix_space:
         texts = tf.where(
-            tf.strings.regex_full_match(texts, rf"[^{_SPACE}](?s:.*)"),
-            tf.strings.join([" ", texts]),
+            tf.strings.regex_full_match(texts, " (?s:.*)|"),
             texts,
+            tf.strings.join([" ", texts]),
         )
     pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
-    tokens = pieces.tokenize(words_of_gpt2(texts))
+    words = tf.strings.split(words_of_gpt2(texts), sep=chr(WORD_END))
+    tokens = tokens_of_words(pieces, words)
     return tf.ragged.boolean_mask(tokens, tokens != unknown)
+
+
+def tokens_of_words(
+    pieces: "tensorflow_text.SentencepieceTokenizer",  # noqa: F821
+    words: tf.RaggedTensor,
+) -> tf.RaggedTensor:
+    """Token ids of each text's words, where each word of a batch is split only once.
+
+    Args:
+        pieces: Splits one word into tokens.
+        words: Ragged string tensor `(batch, None)`.
+
+    Returns:
+        Ragged int32 tensor `(batch, None)`.
+    """
+    distinct, places = tf.unique(words.values)
+    tokens = tf.gather(pieces.tokenize(distinct), places)
+    return words.with_values(tokens).merge_dims(1, 2)
 
 
 def words_of_gpt2(texts: tf.Tensor) -> tf.Tensor:

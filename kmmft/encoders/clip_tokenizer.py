@@ -7,6 +7,7 @@ import keras
 import keras_hub
 import tensorflow as tf
 
+from kmmft.encoders.byte_pairs import tokens_of_words
 from kmmft.encoders.families import lower_letters
 from kmmft.encoders.sentencepiece_models import NULL, clip_model
 
@@ -113,17 +114,28 @@ class ClipTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
 
 
 def clip_tokens(
-    vocabulary: dict[str, int], merges: list[str], texts: tf.Tensor
+    tokenizer: ClipTokenizer | keras_hub.tokenizers.CLIPTokenizer, texts: tf.Tensor
 ) -> tf.RaggedTensor:
-    """Token ids of texts; the arguments and the result are `ClipTokenizer`'s."""
+    """The token ids that `ClipTokenizer` gives, several times faster in large batches.
+
+    Args:
+        tokenizer: Gives vocabulary and merges.
+        texts: string tensor `(batch,)` of valid UTF-8.
+
+    Returns:
+        Ragged int32 tensor `(batch, None)`.
+
+    Raises:
+        ValueError: As `ClipTokenizer`.
+    """
     import tensorflow_text as tf_text  # slow, and loaded by KerasHub anyway
 
-    merges = [rule for rule in merges if not rule.startswith("#version")]
-    _check_vocabulary(vocabulary, merges)
-    pieces = tf_text.SentencepieceTokenizer(
-        clip_model(vocabulary, merges), out_type=tf.int32
-    )
-    return pieces.tokenize(_words(texts))
+    merges = [rule for rule in tokenizer.merges if not rule.startswith("#version")]
+    _check_vocabulary(tokenizer.vocabulary, merges)
+    model = clip_model(tokenizer.vocabulary, merges)
+    # Made anew for each graph: the model is a constant, which lives with the graph.
+    pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+    return tokens_of_words(pieces, tf.strings.split(_words(texts)))
 
 
 def _words(texts: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ import keras_hub
 import tensorflow as tf
 
 from kmmft.encoders.byte_pairs import byte_pairs
-from kmmft.encoders.clip_tokenizer import clip_tokens
+from kmmft.encoders.clip_tokenizer import ClipTokenizer, clip_tokens
 from kmmft.encoders.word_pieces import word_pieces
 
 # KerasHub's other byte pairs (Llama's, Whisper's, ...) split words in other ways.
@@ -17,6 +17,8 @@ _GPT2_WORDS = (
 )
 
 
+# AutoGraph would trace the building of a model, piece by piece: minutes.
+@tf.autograph.experimental.do_not_convert
 def graph_tokens(tokenizer: keras.layers.Layer, texts: tf.Tensor) -> tf.RaggedTensor:
     """Token ids by TensorFlow ops, equal to the tokenizer's reference.
 
@@ -32,12 +34,12 @@ def graph_tokens(tokenizer: keras.layers.Layer, texts: tf.Tensor) -> tf.RaggedTe
     Returns:
         Ragged int tensor `(batch, None)` without special tokens.
     """
+    if isinstance(tokenizer, ClipTokenizer | keras_hub.tokenizers.CLIPTokenizer):
+        return clip_tokens(tokenizer, texts)
     if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
         return _sentence_pieces(tokenizer, texts)
     if _is_bert(tokenizer):
         return word_pieces(tokenizer, texts)
-    if isinstance(tokenizer, keras_hub.tokenizers.CLIPTokenizer):
-        return clip_tokens(tokenizer.vocabulary, tokenizer.merges, texts)
     if _is_gpt2(tokenizer):
         return byte_pairs(tokenizer, texts)
     return tokenizer(texts)

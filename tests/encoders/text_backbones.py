@@ -57,6 +57,13 @@ def clip_tokenizer():
     return models.CLIPTokenizer(vocabulary=vocabulary, merges=["c a", "ca t</w>"])
 
 
+def byte_pairs(tokenizer_class):
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdeghimnorstRC,"]
+    pieces += ["ca", "cat", "Ġs"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    return tokenizer_class(vocabulary, ["c a", "ca t", "Ġ s"])
+
+
 def clip_like(backbone_class):
     return backbone_class(60, 8, max_sequence_length=8, **SIZES)
 
@@ -84,11 +91,11 @@ TEXTS = {
     ),
     "roberta": lambda: (
         models.RobertaBackbone(40, **SIZES),
-        None,  # byte pairs take seconds to trace: CLIP's stand for all
+        byte_pairs(models.RobertaTokenizer),
     ),
     "bart": lambda: (
         models.BartBackbone(40, **SIZES),
-        None,
+        byte_pairs(models.BartTokenizer),
     ),
     "xlm_roberta": lambda: (
         models.XLMRobertaBackbone(60, **SIZES),

@@ -1,6 +1,6 @@
 """Ten thousand texts, the same in every run: prose, noise, scripts, odd characters."""
 
-# ruff: noqa: RUF001
+# ruff: noqa: RUF001, SIM905
 
 import functools
 import pydoc_data.topics
@@ -31,9 +31,12 @@ def corpus() -> tuple[str, ...]:
     sentences = _sentences()
     prose = rng.choices(sentences, k=SIZE * 4 // 10)
     noise = [_spoil(rng, text) for text in rng.choices(sentences, k=SIZE * 3 // 10)]
-    scripts = [_script(rng) for _ in range(SIZE * 2 // 10)]
+    pools = [old_characters(*map(ord, ends)) for ends in RANGES]
+    scripts = [_script(rng, pools) for _ in range(SIZE * 2 // 10)]
     odd = ["", " ", "\0", "\n \n", "a\0b", "x" * 101 + " y", "é" * 100, "漢字" * 60]
-    odd += [_characters(rng) for _ in range(SIZE // 10 - len(odd))]
+    everything = old_characters()
+    for _ in range(SIZE // 10 - len(odd)):
+        odd.append("".join(rng.choices(everything, k=rng.randint(1, 12))))
     return (*prose, *noise, *scripts, *odd)
 
 
@@ -62,7 +65,7 @@ def _spoil(rng: random.Random, text: str) -> str:
                 word.title() + rng.choice(CONTRACTIONS),
                 word + rng.choice("!?.,;:…—-_") * rng.randint(1, 4),
                 word[:2] + rng.choice("\u0301\u0308\u0327\u200b\u00ad") + word[2:],
-                f"{word}{rng.randint(0, 10**rng.randint(1, 9))}",
+                f"{word}{rng.randint(0, 10 ** rng.randint(1, 9))}",
                 rng.choice(EMOJI) + rng.choice(EMOJI),
                 rng.choice(WORDS),
                 "".join(rng.sample(word, len(word))),
@@ -71,18 +74,9 @@ def _spoil(rng: random.Random, text: str) -> str:
     return "".join(word + rng.choice(SPACES) for word in words)
 
 
-def _script(rng: random.Random) -> str:
-    pool = old_characters(*map(ord, rng.choice(RANGES)))
+def _script(rng: random.Random, pools: list[list[str]]) -> str:
+    pool = rng.choice(pools)
     words = ["".join(rng.choices(pool, k=rng.randint(1, 6))) for _ in range(4)]
     words += rng.choices(WORDS + EMOJI, k=2)
     rng.shuffle(words)
     return rng.choice([" ", "", "  "]).join(words)
-
-
-def _characters(rng: random.Random) -> str:
-    return "".join(rng.choices(_all_old_characters(), k=rng.randint(1, 12)))
-
-
-@functools.cache
-def _all_old_characters() -> list[str]:
-    return old_characters()
