@@ -4,9 +4,10 @@ import functools
 
 import tensorflow as tf
 
+from kmmft.data.image_headers import has, read_header, unsupported
+
 RESIZE_MODES = ("crop", "pad", "stretch")
 KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
-_HEADER_BYTES = 32
 
 
 def decode_image(
@@ -129,24 +130,18 @@ def over_white(
         uint8 pixels `(height, width, 1 or 3)`, and the size of the image in the file,
         which may be larger.
     """
-    header = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER_BYTES)
+    header = read_header(encoded)
     checks = [
-        tf.debugging.Assert(
-            ~(_has(header, 8, b"WEBPVP8X") & (header[20] & 2 > 0)),
-            ["Animated WebP is not supported: save its first frame as a still image."],
-        ),
-        tf.debugging.Assert(
-            ~(_has(header, 0, b"BM") & (header[28] < 24)),
-            ["BMP with a palette is not supported: save it as PNG."],
-        ),
+        tf.debugging.Assert(~is_so, [text])
+        for text, is_so in unsupported(header).items()
     ]
     # The decoder writes past its buffer on an animated WebP, so the checks come first.
     with tf.control_dependencies([check for check in checks if check is not None]):
         encoded = tf.identity(encoded)
     # Asking for four channels applies the transparent colour that a grey or RGB PNG
     # may name. Under eight bits a channel, the decoder fills in a wrong alpha.
-    is_png = _has(header, 0, b"\x89PNG") & (header[24] >= 8)
-    is_jpeg = _has(header, 0, b"\xff\xd8\xff")
+    is_png = has(header, 0, b"\x89PNG") & (header[24] >= 8)
+    is_jpeg = has(header, 0, b"\xff\xd8\xff")
     pixels, full_size = tf.switch_case(
         tf.where(is_png, 1, tf.where(is_jpeg, 2, 0)),
         [
@@ -159,7 +154,7 @@ def over_white(
     channels = tf.shape(pixels)[-1]
     colours = tf.where(channels <= 2, 1, 3)
     # The fourth byte of a BMP pixel is mostly padding, and then zero.
-    has_alpha = (channels % 2 == 0) & ~_has(header, 0, b"BM")
+    has_alpha = (channels % 2 == 0) & ~has(header, 0, b"BM")
     pixels = tf.cond(
         has_alpha & tf.reduce_any(pixels[..., -1] < 255),
         lambda: _composite_over_white(pixels[..., :colours], pixels[..., -1:]),
@@ -234,11 +229,6 @@ def _scaled_size(old: tf.Tensor, size: tuple[int, int], resize_mode: str) -> tf.
     by_width = tf.stack([tf.maximum(old[0] * size[1] // old[1], 1), size[1]])
     covers = size[0] * old[1] >= size[1] * old[0]
     return tf.where(covers == (resize_mode == "crop"), by_height, by_width)
-
-
-def _has(header: tf.Tensor, start: int, magic: bytes) -> tf.Tensor:
-    part = header[start : start + len(magic)]
-    return tf.reduce_all(part == tf.constant(list(magic), tf.uint8))
 
 
 def checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:

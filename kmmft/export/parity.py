@@ -1,5 +1,6 @@
 """Compares a model in this process with its export in a fresh one."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -141,6 +142,7 @@ def compare(
     expected: Mapping[str, Mapping[str, np.ndarray]],
     received: Mapping[str, Mapping[str, Sequence]],
     tolerance: float,
+    requests: Mapping[str, Mapping[str, tf.Tensor]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compares all outputs of all signatures with those of the export.
 
@@ -148,6 +150,7 @@ def compare(
         expected: Outputs in this process, by signature and output name.
         received: Outputs of the export as nested lists, by the same names.
         tolerance: Largest absolute difference of a number that is let pass.
+        requests: Inputs of each signature, by the same names, for the error message.
 
     Returns:
         The largest absolute difference, by signature and output name.
@@ -167,12 +170,25 @@ def compare(
             other = received[signature][output]
             difference, row = largest_difference(value, other)
             if difference > tolerance:
+                asked = _describe((requests or {}).get(signature, {}), row)
                 raise ValueError(
                     "An export must answer as the model in this process does, to "
                     f"within {tolerance:g}. Received: a difference of {difference:g} "
                     f"in output {output!r} of signature {signature!r}, input row "
-                    f"{row}. Look for state that the graph does not carry: random "
+                    f"{row}{asked}. Look for state that the graph does not carry: random "
                     "numbers, unsaved variables, or a Python value read at tracing."
                 )
             report[signature][output] = difference
     return report
+
+
+def _describe(inputs: Mapping[str, tf.Tensor], row: int) -> str:
+    """One row of a request: texts as they are, bytes by length and checksum."""
+    parts = []
+    for name, values in inputs.items():
+        value = values[row].numpy()
+        if isinstance(value, bytes) and not value[:100].isascii():
+            checksum = hashlib.sha256(value).hexdigest()[:12]
+            value = f"{len(value)} bytes, SHA-256 {checksum}..."
+        parts.append(f"{name}: {str(value)[:100]}")
+    return f" ({'; '.join(parts)})" if parts else ""

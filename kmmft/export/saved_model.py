@@ -5,13 +5,14 @@ import logging
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.saved_model.experimental import TrackableResource
 
 from kmmft.export import parity
+from kmmft.export.graph_ops import check_graph_ops
 from kmmft.export.signature import Signature
 
 logger = logging.getLogger(__name__)
@@ -25,11 +26,12 @@ def export_saved_model(
     resources: Sequence[Any] = (),
     tolerance: float = 1e-5,
     version: int | None = None,
+    finish: Callable[[pathlib.Path], None] | None = None,
 ) -> pathlib.Path:
     """Writes one SavedModel that takes raw bytes and strings, and checks it.
 
-    The artefact needs only TensorFlow and tensorflow_text's ops, and holds each
-    weight once. Before it gets its name, the examples are answered by it in a fresh
+    The artefact needs only TensorFlow and tensorflow_text's ops, which is checked, and
+    holds each weight once, whatever the number of signatures. Before it gets its name, the examples are answered by it in a fresh
     process that cannot import Keras or kmmft, and compared with the same graphs run
     in this process, both on the CPU. `assets.extra/parity.json` keeps the result.
     Where anything fails, nothing is left behind.
@@ -38,7 +40,7 @@ def export_saved_model(
         path: Base directory, as TensorFlow Serving takes it. The model is written
             to `path/VERSION/`.
         signatures: Entry points by name. The usual name of the main one is
-            `serving_default`.
+            `serving_default`. One that stands under two names is stored once.
         examples: Real raw inputs by name, a few rows each. Each signature is checked
             on the inputs that it takes.
         resources: What holds lookup tables or tokenizer models: tables, tokenizers,
@@ -47,6 +49,8 @@ def export_saved_model(
         tolerance: Largest absolute difference of a number that is let pass. Strings
             must be equal.
         version: Number of the version. Default: one after the highest one there is.
+        finish: Called with the directory of the checked model, before that gets its
+            name; may add files to it.
 
     Returns:
         The directory of the version.
@@ -74,7 +78,9 @@ def export_saved_model(
     """
     base = pathlib.Path(path)
     requests = _requests(signatures, examples)
-    traced = {name: signature.trace(name) for name, signature in signatures.items()}
+    # The same signature under a second name needs no graph of its own.
+    graphs = {id(x): x.trace(name) for name, x in reversed([*signatures.items()])}
+    traced = {name: graphs[id(signature)] for name, signature in signatures.items()}
     existed = base.exists()
     final = _version_directory(base, version)
     try:
@@ -85,6 +91,8 @@ def export_saved_model(
             written = pathlib.Path(folder, "model")
             _save(written, traced, resources)
             _check(written, traced, requests, tolerance)
+            if finish is not None:
+                finish(written)
             written.rename(final)
     except BaseException:
         if not existed and base.is_dir() and not any(base.iterdir()):
@@ -102,21 +110,17 @@ def _requests(
             "An export needs a signature. Received: none. Give for example "
             "{'serving_default': kmmft.export.Signature(...)}."
         )
+    requests = {}
     for name, signature in signatures.items():
-        missing = sorted(set(signature.inputs) - set(examples))
-        if missing:
+        try:
+            requests[name] = signature.example_inputs(examples)
+        except KeyError as error:
             raise ValueError(
                 f"Signature {name!r} must be checked on examples of all its inputs. "
-                f"Received: examples of {sorted(examples)}, none of {missing}. Add a "
+                f"Received: examples of {sorted(examples)}, none of [{error}]. Add a "
                 "few rows of each to `examples`."
-            )
-    return {
-        name: {
-            key: tf.convert_to_tensor(examples[key], spec.dtype)
-            for key, spec in signature.inputs.items()
-        }
-        for name, signature in signatures.items()
-    }
+            ) from error
+    return requests
 
 
 def _version_directory(base: pathlib.Path, version: int | None) -> pathlib.Path:
@@ -191,15 +195,18 @@ def _check(
     requests: Mapping[str, Mapping[str, tf.Tensor]],
     tolerance: float,
 ) -> None:
+    text_ops = check_graph_ops(directory)
     expected = {
         name: parity.answers_in_process(function, requests[name])
         for name, function in traced.items()
     }
     received = parity.answers_in_fresh_process(directory, requests)
+    difference = parity.compare(expected, received, tolerance, requests)
     report = {
         "tensorflow": tf.__version__,
+        "tensorflow_text_ops": text_ops,
         "tolerance": tolerance,
-        "largest_absolute_difference": parity.compare(expected, received, tolerance),
+        "largest_absolute_difference": difference,
         "rows": {
             name: max((len(value) for value in inputs.values()), default=0)
             for name, inputs in requests.items()

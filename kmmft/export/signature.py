@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,15 +13,17 @@ class Signature:
 
     A signature takes raw inputs (encoded images, strings) and gives named tensors.
     The first axis of every input and output is the batch, and its length is left
-    open (`None`), so that a server may group requests. An empty batch is not part
-    of the promise: some kernels refuse it, and servers do not send one. One image
-    that cannot be decoded fails its whole batch.
+    open (`None`), so that a server may group requests. What an empty batch or an image
+    that cannot be decoded does is the function's to say; those of kmmft's models
+    answer an empty batch, and bad rows by an `error`.
 
     Args:
         function: Called with one tensor per input, by name. Must return a dict of
             dense tensors. It is traced in inference mode, so it must use TensorFlow and
             Keras ops only (no Python state, no `tf.py_function`).
         inputs: Spec of each input, by the name of the function's argument.
+        examples: Makes examples of these inputs out of the examples that the export is
+            given. `None`: they are among them, by the same names.
 
     Example:
         >>> scale = tf.Variable(2.0)
@@ -35,6 +38,25 @@ class Signature:
 
     function: Callable[..., Mapping[str, tf.Tensor]]
     inputs: Mapping[str, tf.TensorSpec]
+    examples: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+
+    def example_inputs(self, examples: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Makes what the function is checked on.
+
+        Args:
+            examples: Raw inputs by name, as `export_saved_model` is given them.
+
+        Returns:
+            Tensors by the names of the inputs.
+
+        Raises:
+            KeyError: If an example is missing.
+        """
+        own = examples if self.examples is None else self.examples(examples)
+        return {
+            key: tf.convert_to_tensor(own[key], spec.dtype)
+            for key, spec in self.inputs.items()
+        }
 
     def trace(self, name: str) -> tf.types.experimental.ConcreteFunction:
         """Turns the function into one graph.

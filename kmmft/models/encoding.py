@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.metrics import unit_vectors
+from kmmft.models.served_rows import ServedFunction, ServedRows
+from kmmft.models.similarity_signatures import SimilaritySignatures
 
 
 class Encoding:
@@ -123,38 +125,90 @@ class Encoding:
         means = vectors.reshape(len(names), len(templates), -1).mean(axis=1)
         return unit_vectors("class vectors", means)
 
-    def serving_functions(self) -> dict:
-        """`encode_<modality>` for each, and by default the cosines of pairs."""
+    def serving_functions(
+        self,
+        class_names: Sequence[str] = (),
+        templates: Sequence[str] = ("{}",),
+        **options,
+    ) -> dict[str, ServedFunction]:
+        """What an exported model can be asked, by the name of the signature.
+
+        `encode_<modality>` for each, and by default the cosines of pairs. With an
+        image or video and a text among the modalities also `rank`, which orders the
+        texts that come with an image, and `zero_shot_by_embedding`; with class names
+        `zero_shot`. See `kmmft.models.similarity_signatures`.
+
+        Args:
+            class_names: Classes of `zero_shot`, whose vectors are stored.
+            templates: Sentences for them, as in `zero_shot_classifier`.
+            **options: `strict` and `max_pixels`, as for `ServedRows`.
+
+        Returns:
+            dict of functions of raw inputs.
+        """
         specs = self.serving_inputs()
+        rows = ServedRows(self, **options)
+        # Traced once, for all functions that encode a modality.
+        encode = {
+            modality: tf.function(functools.partial(self._encode, modality))
+            for modality in self.towers
+        }
 
         def encoder_of(modality):
-            def encode(**raw):
-                return {"embedding": self._encode(modality, raw[modality])}
+            return lambda **raw: {"embedding": encode[modality](raw[modality])}
 
-            return encode
+        def compare(**raw):
+            return self.compare({name: encode[name](raw[name]) for name in encode})
 
-        functions = {
-            f"encode_{modality}": (encoder_of(modality), {modality: spec})
-            for modality, spec in specs.items()
-        }
-        return {"serving_default": (self.serve, specs), **functions}
+        functions = {"serving_default": rows(compare, specs)}
+        for modality, spec in specs.items():
+            name = f"encode_{modality}"
+            functions[name] = rows(encoder_of(modality), {modality: spec})
+        signatures = SimilaritySignatures(self, rows, encode)
+        return functions | signatures.functions(class_names, templates)
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Compares raw inputs row by row: the function that an exported model runs.
+        """Compares raw inputs row by row: what an exported model does by default.
 
         Args:
             **raw: As for `preprocess`.
 
         Returns:
+            dict, as `compare`.
+        """
+        return self.compare(self(self.preprocess(raw), training=False))
+
+    def compare(self, vectors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Cosines of encoded rows.
+
+        Args:
+            vectors: float tensors `(batch, dim)` by modality.
+
+        Returns:
             dict: `<modality>_embedding` `(batch, dim)` for each, and `similarity`
             `(batch,)`, the cosine of the first two.
         """
-        vectors = self(self.preprocess(raw), training=False)
         first, second, *_ = (vectors[modality] for modality in self.encoders)
         return {
             **{f"{modality}_embedding": value for modality, value in vectors.items()},
             "similarity": tf.reduce_sum(first * second, axis=-1),
         }
+
+    def compare_candidates(
+        self, queries: tf.Tensor, candidates: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Compares each row with candidates of its own.
+
+        Args:
+            queries: float tensor `(batch, dim)`.
+            candidates: float tensor `(batch, count, dim)`.
+
+        Returns:
+            float tensors `(batch, count)`: cosines, and the logits that the model was
+            trained with.
+        """
+        cosines = tf.einsum("bd,bcd->bc", queries, candidates)
+        return cosines, self.logit_scale_layer(cosines)
 
 
 def _batches(raw: Sequence | Mapping, batch_size: int) -> Iterator:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kmmft.models.multi_task_evaluation import MultiTaskEvaluation
+from kmmft.models.multi_task_serving import MultiTaskServing
 from kmmft.models.multi_task_training import MultiTaskTraining
 from kmmft.models.shared_configs import mark_shared, sharing
 from kmmft.models.task_weights import FixedWeights, TaskWeights
@@ -14,7 +15,7 @@ from kmmft.training import DistributedTraining
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class MultiTask(MultiTaskEvaluation, MultiTaskTraining, keras.Model):
+class MultiTask(MultiTaskEvaluation, MultiTaskServing, MultiTaskTraining, keras.Model):
     """Trains models that share encoders, each on its own data with its own loss.
 
     The models are made of the same encoder objects, whose weights are stored, counted

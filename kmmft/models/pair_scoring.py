@@ -1,6 +1,6 @@
 """Scores of texts with videos where no vector of one side alone can tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -71,14 +71,39 @@ class PairScoring(Encoding):
         ]
         return np.block(blocks)
 
-    def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores all texts with all videos: the function that an exported model runs.
+    def compare(self, vectors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Scores encoded texts with the videos of their rows.
 
         Args:
-            **raw: As for `preprocess`; texts and videos may differ in number.
+            vectors: float tensors, `text` `(batch, dim)` and `video`
+                `(batch, num_frames, dim)`.
 
         Returns:
-            dict of `scores`, float32 `(texts, videos)`.
+            dict of `score`, float32 `(batch,)`.
         """
-        texts, frames = (self._encode(key, raw[key]) for key in ("text", "video"))
-        return {"scores": self._score(texts, frames)}
+        texts = vectors["text"][:, tf.newaxis]
+        scores, _ = self.compare_candidates(vectors["video"], texts)
+        return {"score": scores[:, 0]}
+
+    def compare_candidates(
+        self, queries: tf.Tensor, candidates: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores each row's video with texts of its own.
+
+        Args:
+            queries: float tensor `(batch, num_frames, dim)`, of videos.
+            candidates: float tensor `(batch, count, dim)`, of texts.
+
+        Returns:
+            float tensors `(batch, count)`: scores, and the logits that the model was
+            trained with.
+        """
+
+        def score_row(row):
+            video, texts = row
+            return self._score(texts, video[tf.newaxis])[:, 0]
+
+        spec = tf.TensorSpec([candidates.shape[1]], tf.float32)
+        rows = (queries, candidates)
+        scores = tf.map_fn(score_row, rows, fn_output_signature=spec)
+        return scores, self.logit_scale_layer(scores)

@@ -1,12 +1,14 @@
 """From raw bytes and strings to a model's inputs."""
 
 import base64
+import functools
 from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from kmmft.encoders import ImageEncoder
+from kmmft.models.served_rows import ServedFunction, ServedRows
 
 # One white pixel: what stands in for an image that is not there.
 _BLANK_PNG = base64.b64decode(
@@ -124,10 +126,11 @@ class RawInputs:
             inputs |= self.preprocess_modality(modality, raw[modality])
             if self.missing_modalities:
                 key = f"{modality}_present"
-                inputs[key] = raw[key] if key in raw else self._present(modality, raw)
+                inputs[key] = raw[key] if key in raw else self.is_present(modality, raw)
         return inputs
 
-    def _present(self, modality: str, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def is_present(self, modality: str, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Which raw examples have this modality, bool `(batch,)`."""
         here = is_present(raw[modality])
         parts = getattr(self.encoders[modality], "raw_rank", 0)
         if raw[modality].dtype == tf.string and parts:
@@ -185,7 +188,7 @@ class RawInputs:
                 raw = record[modality]
                 decoded[modality] = decode_images(encoder, raw, self.missing_modalities)
                 if self.missing_modalities:
-                    decoded[f"{modality}_present"] = self._present(modality, record)
+                    decoded[f"{modality}_present"] = self.is_present(modality, record)
         return decoded
 
     def prepare_batch(
@@ -206,9 +209,27 @@ class RawInputs:
         inputs = self.preprocess({name: batch[name] for name in names})
         return {**batch, **inputs} if keep_records else (inputs, batch["label"])
 
-    def serving_functions(self) -> dict[str, tuple[Callable, dict]]:
-        """What an exported model can be asked: functions and specs of raw inputs."""
-        return {"serving_default": (self.serve, self.serving_inputs())}
+    def serving_functions(self, **options) -> dict[str, ServedFunction]:
+        """What an exported model can be asked, by the name of the signature.
+
+        Args:
+            **options: `strict` and `max_pixels`, as for `ServedRows`; some models
+                take more.
+
+        Returns:
+            dict of functions of raw inputs.
+        """
+        rows = ServedRows(self, **options)
+        return {"serving_default": rows(self.serve, self.serving_inputs())}
+
+    def visual_modalities(self) -> list[str]:
+        """Names of those that are images or videos."""
+        return [name for name, encoder in self.encoders.items() if _is_visual(encoder)]
+
+    def image_decoder(self, modality: str) -> Callable:
+        """A function from one raw image or video to what its encoder takes."""
+        encoder, may_miss = self.encoders[modality], self.missing_modalities
+        return functools.partial(decode_images, encoder, may_miss=may_miss)
 
     def serving_inputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the raw inputs of `serve`, for the export."""
