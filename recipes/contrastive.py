@@ -16,7 +16,8 @@ ridge regression between the frozen encoders reaches 32.2 %.
 
 `--no_train_text_encoder` locks the text encoder, `--no_train_image_encoder` the image
 encoder (LiT). The run directory keeps `model.keras` for `recipes.zero_shot` and
-`recipes.search`, and serves `encode_image` and `encode_text` from `export/1`.
+`recipes.search`, and serves `encode_image`, `encode_text` and `rank` from `export/1`,
+with `--flyp` also `zero_shot`.
 """
 
 import dataclasses
@@ -355,7 +356,18 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
             "image": [record["image"] for record in records],
             "text": [caption(record, None).numpy() for record in records],
         }
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        classes = source.features["label"].names if config.flyp else []
+        kmmft.export.export_bundle(
+            model,
+            run.export,
+            raw,
+            card=kmmft.export.ModelCard.from_run(
+                run, "Contrastive fine-tuning", source, metrics
+            ),
+            version=1,
+            class_names=classes,
+            templates=[config.template],
+        )
     report(
         title="Contrastive fine-tuning",
         source=source,

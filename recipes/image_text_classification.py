@@ -249,7 +249,10 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     if not (run.export / "1").exists():
         records = kmmft.data.first_records(source, "test", 3)
         raw = {name: [record[name] for record in records] for name in model.encoders}
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        card = kmmft.export.ModelCard.from_run(
+            run, "Image-text classification", source, metrics
+        )
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     kmmft.evaluation.report_classifier(
         run,
         predictions,

@@ -316,7 +316,10 @@ def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
             "video": same_length([record["video"].tolist() for record in records]),
             "text": [record["captions"][0] for record in records],
         }
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        card = kmmft.export.ModelCard.from_run(
+            run, "Video-text fine-tuning", source, metrics
+        )
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     write_report(config, run, own.history(), source, encoded, metrics)
     run.write_metrics(metrics)
     return metrics

@@ -226,13 +226,17 @@ def export_and_ask(
     model: kmmft.models.FusionClassifier,
     source: kmmft.data.RecordSource,
     run: kmmft.training.RunDirectory,
+    metrics: dict[str, float],
 ) -> Table:
     """Exports the model, and has a process without Keras answer three questions."""
     records = kmmft.data.first_records(source, "test", 3)
     raw = {name: [record[name] for record in records] for name in model.encoders}
     version = run.export / "1"
     if not version.exists():
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        card = kmmft.export.ModelCard.from_run(
+            run, "Visual question answering", source, metrics
+        )
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     served = kmmft.export.ask_in_fresh_process(version, raw)
     return Table(
         "Asked of the served model, in a process without Keras",
@@ -294,7 +298,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         model, predictions, tested = train_and_test(config, source, answers, run)
     metrics |= tested
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
-    asked = export_and_ask(model, source, run)
+    asked = export_and_ask(model, source, run, metrics)
     kmmft.evaluation.print_table(asked)
     kmmft.evaluation.report_classifier(
         run,

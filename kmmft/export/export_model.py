@@ -17,7 +17,7 @@ def export_model(
     examples: Mapping[str, Sequence],
     tolerance: float = 1e-4,
     version: int | None = None,
-    finish: Callable[[pathlib.Path], None] | None = None,
+    finish: Callable[[pathlib.Path, int], None] | None = None,
     **options: Any,
 ) -> pathlib.Path:
     """Exports a model of `kmmft.models` with its signatures.

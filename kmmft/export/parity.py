@@ -175,8 +175,9 @@ def compare(
                     "An export must answer as the model in this process does, to "
                     f"within {tolerance:g}. Received: a difference of {difference:g} "
                     f"in output {output!r} of signature {signature!r}, input row "
-                    f"{row}{asked}. Look for state that the graph does not carry: random "
-                    "numbers, unsaved variables, or a Python value read at tracing."
+                    f"{row}{asked}. Look for state that the graph does not carry: "
+                    "random numbers, unsaved variables, or a Python value read at "
+                    "tracing."
                 )
             report[signature][output] = difference
     return report

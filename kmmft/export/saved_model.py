@@ -26,14 +26,15 @@ def export_saved_model(
     resources: Sequence[Any] = (),
     tolerance: float = 1e-5,
     version: int | None = None,
-    finish: Callable[[pathlib.Path], None] | None = None,
+    finish: Callable[[pathlib.Path, int], None] | None = None,
 ) -> pathlib.Path:
     """Writes one SavedModel that takes raw bytes and strings, and checks it.
 
     The artefact needs only TensorFlow and tensorflow_text's ops, which is checked, and
-    holds each weight once, whatever the number of signatures. Before it gets its name, the examples are answered by it in a fresh
-    process that cannot import Keras or kmmft, and compared with the same graphs run
-    in this process, both on the CPU. `assets.extra/parity.json` keeps the result.
+    holds each weight once, whatever the number of signatures. Before it gets its name,
+    the examples are answered by it in a fresh process that cannot import Keras or
+    kmmft, and compared with the same graphs run in this process, both on the CPU.
+    `assets.extra/parity.json` keeps the result.
     Where anything fails, nothing is left behind.
 
     Args:
@@ -50,7 +51,7 @@ def export_saved_model(
             must be equal.
         version: Number of the version. Default: one after the highest one there is.
         finish: Called with the directory of the checked model, before that gets its
-            name; may add files to it.
+            name, and with the version; may add files.
 
     Returns:
         The directory of the version.
@@ -92,7 +93,7 @@ def export_saved_model(
             _save(written, traced, resources)
             _check(written, traced, requests, tolerance)
             if finish is not None:
-                finish(written)
+                finish(written, int(final.name))
             written.rename(final)
     except BaseException:
         if not existed and base.is_dir() and not any(base.iterdir()):

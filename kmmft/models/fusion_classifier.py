@@ -8,13 +8,13 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.losses import TASKS, task_loss
+from kmmft.models.classifier_serving import ClassifierServing
 from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
-from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.training import DistributedTraining
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
+class FusionClassifier(ClassifierServing, RawInputs, DistributedTraining, keras.Model):
     """Encodes each modality, fuses them and predicts classes or numbers.
 
     The model is a functional Keras model whose output is `(batch, num_outputs)`
@@ -192,37 +192,6 @@ class FusionClassifier(RawInputs, DistributedTraining, keras.Model):
             "probability": tf.reduce_max(probabilities, axis=-1),
             "probabilities": probabilities,
         }
-
-    def serving_functions(self, **options) -> dict[str, ServedFunction]:
-        """What an exported model can be asked, by the name of the signature.
-
-        `serving_default` is `serve`, also called `answer` where there is a modality
-        `question`, `regress` for a regression, and `classify` else. Beside it, each
-        modality has its `encode_<modality>`, the encoder's pooled vector.
-
-        Args:
-            **options: `strict` and `max_pixels`, as for `ServedRows`.
-
-        Returns:
-            dict of functions of raw inputs.
-        """
-        rows = ServedRows(self, **options)
-        specs = self.serving_inputs()
-
-        def encoder_of(modality):
-            def encode(**raw):
-                inputs = self.preprocess_modality(modality, raw[modality])
-                own = self.select(modality, inputs)
-                vectors = self.encoders[modality](own, training=False)["pooled"]
-                return {"embedding": tf.cast(vectors, tf.float32)}
-
-            return rows(encode, {modality: specs[modality]})
-
-        kinds = {"regression": "regress"}
-        name = "answer" if "question" in specs else kinds.get(self.task, "classify")
-        answer = rows(self.serve, specs)
-        encoders = {f"encode_{modality}": encoder_of(modality) for modality in specs}
-        return {"serving_default": answer, name: answer, **encoders}
 
     def classify(
         self, raw: Mapping[str, Sequence], batch_size: int = 32

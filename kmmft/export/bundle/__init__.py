@@ -1,0 +1,1 @@
+"""What stands beside an exported model, each kind of file made by its own module."""

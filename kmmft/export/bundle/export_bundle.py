@@ -1,0 +1,177 @@
+"""Exports a model with all that an operator needs beside it."""
+
+import json
+import os
+import pathlib
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kmmft.data.decoded_rows import MAX_PIXELS
+from kmmft.export.bundle.deployment import write_deployment
+from kmmft.export.bundle.generated_client import client_source
+from kmmft.export.bundle.latency import measure_latency
+from kmmft.export.bundle.model_card import Measured, ModelCard
+from kmmft.export.bundle.serving_configs import write_serving_configs
+from kmmft.export.bundle.signature_table import signature_table, write_signature_table
+from kmmft.export.bundle.templates import write_file
+from kmmft.export.bundle.warmup import write_warmup_requests
+from kmmft.export.export_model import model_signatures
+from kmmft.export.saved_model import export_saved_model
+
+
+def export_bundle(
+    model: keras.Model,
+    path: str | os.PathLike,
+    examples: Mapping[str, Sequence],
+    *,
+    card: ModelCard,
+    name: str | None = None,
+    tolerance: float = 1e-4,
+    version: int | None = None,
+    max_batch_size: int = 32,
+    latency_target_ms: int = 200,
+    **options: Any,
+) -> pathlib.Path:
+    """Exports a model as `export_model` does, with everything to serve it.
+
+    In the version's directory: `README.md`, the model card; in its `assets.extra` the
+    result of the parity check, the table of signatures, and warm-up requests for
+    TensorFlow Serving. Beside the versions, in `serving/`: `batching.config`,
+    `models.config` (labels `stable` and `canary`: see `promote`), `monitoring.config`,
+    `docker-compose.yml`, Kubernetes manifests, and `client.py`, a Python client for
+    REST and gRPC that stands alone.
+
+    Args:
+        model: A model of `kmmft.models`.
+        path: Base directory; the model is written to `path/VERSION/`.
+        examples: Real raw inputs by name, a few of each; also for warming up. They
+            are kept beside the model.
+        card: What is to be said of the model.
+        name: Its name on the server, of letters, digits, `_`, `.` and `-`. Default:
+            the model's own.
+        tolerance: As in `export_model`.
+        version: As in `export_model`.
+        max_batch_size: How many rows the server puts together at most.
+        latency_target_ms: 95th percentile of the latency at which Kubernetes adds pods.
+        **options: As in `export_model`.
+
+    Returns:
+        The directory of the version.
+
+    Raises:
+        ValueError: As `export_model`, or if `name` does not fit into an address.
+
+    Example::
+
+        kmmft.export.export_bundle(
+            model,
+            "runs/mine/export",
+            {"image": [png_bytes], "text": ["a red circle"]},
+            card=kmmft.export.ModelCard("Drawings and their titles"),
+            class_names=["circle", "square"],
+        )
+    """
+    name = _checked_name(model.name if name is None else name)
+    if max_batch_size < 1:
+        raise ValueError(
+            f"`max_batch_size` must be positive. Received: {max_batch_size}."
+        )
+    signatures = model_signatures(model, **options)
+
+    def finish(directory: pathlib.Path, number: int) -> None:
+        requests = {
+            key: signature.example_inputs(examples)
+            for key, signature in signatures.items()
+        }
+        write_warmup_requests(directory, name, requests)
+        measured = _measure(directory, name, number, model, requests, options)
+        write_file(directory / "README.md", card.render(measured))
+
+    directory = export_saved_model(
+        path,
+        signatures,
+        resources=[model],
+        examples=examples,
+        tolerance=tolerance,
+        version=version,
+        finish=finish,
+    )
+    base, number = directory.parent, int(directory.name)
+    write_serving_configs(base, name, number, max_batch_size)
+    write_deployment(base, name, _megabytes(directory), latency_target_ms)
+    source = client_source(name, number, signature_table(directory))
+    write_file(base / "serving" / "client.py", source)
+    return directory
+
+
+def _measure(
+    directory: pathlib.Path,
+    name: str,
+    version: int,
+    model: keras.Model,
+    requests: Mapping[str, Mapping[str, tf.Tensor]],
+    options: Mapping[str, Any],
+) -> Measured:
+    parity = directory / "assets.extra" / "parity.json"
+    first = "serving_default" if "serving_default" in requests else next(iter(requests))
+    return Measured(
+        name=name,
+        version=version,
+        parameters=model.count_params(),
+        size_mb=_megabytes(directory),
+        weights_mb=_megabytes(directory / "variables"),
+        latency=measure_latency(directory, requests[first], signature=first),
+        hardware=_hardware(),
+        signatures=write_signature_table(directory),
+        parity=json.loads(parity.read_text()),
+        limits=_limits(model, options),
+    )
+
+
+def _limits(model: keras.Model, options: Mapping[str, Any]) -> list[str]:
+    """What the served graph refuses or leaves out, a sentence each."""
+    tasks = getattr(model, "tasks", {"": model})
+    limits = []
+    for task in tasks.values():
+        for modality, encoder in task.encoders.items():
+            if hasattr(encoder, "sequence_length"):
+                length = encoder.sequence_length
+                limits.append(f"`{modality}`: {length} tokens are read, no more.")
+        if task.visual_modalities():
+            pixels = options.get("max_pixels", MAX_PIXELS)
+            limits.append(
+                "Images may be JPEG, PNG, GIF (first frame), WebP (not animated) or "
+                f"BMP (24 or 32 bit), of at most {pixels:,} pixels. EXIF orientation "
+                "is not applied."
+            )
+            limits.append(
+                "A bad image fails its whole batch."
+                if options.get("strict")
+                else "A bad image gets an `error` in its row; other rows are answered."
+            )
+    return list(dict.fromkeys(limits))
+
+
+def _hardware() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    device = f"{len(gpus)} GPU" if gpus else f"{os.cpu_count()} CPU cores"
+    return f"{device}, {platform.machine()}, TensorFlow {tf.__version__}"
+
+
+def _megabytes(directory: pathlib.Path) -> float:
+    files = (file for file in directory.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files) / 2**20
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(
+            "`name` must be of letters, digits, `_`, `.` and `-`. "
+            f"Received: {name!r}. It is part of the server's addresses."
+        )
+    return name
