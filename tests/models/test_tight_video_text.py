@@ -225,9 +225,22 @@ def test_what_is_exported_scores_alike(model, tmp_path):
         "text": TEXTS[:3],
     }
     path = kmmft.export.export_model(model, tmp_path, raw)
-    served = tf.saved_model.load(str(path)).signatures["serving_default"]
-    answer = served(video=tf.constant(raw["video"]), text=tf.constant(TEXTS))["scores"]
-    np.testing.assert_allclose(answer, model.scores(TEXTS, VIDEOS), atol=1e-4)
+    served = tf.saved_model.load(str(path)).signatures
+    expected = model.scores(TEXTS, VIDEOS)
+    videos = tf.constant(raw["video"])
+    texts = tf.constant([[*TEXTS, ""]] * len(VIDEOS))
+    ranked = served["rank"](video=videos, text=texts)
+    np.testing.assert_allclose(ranked["similarity"][:, :-1], expected.T, atol=1e-4)
+    assert set(ranked["order"].numpy()[:, -1]) == {len(TEXTS)}
+    best = np.array([text.encode() for text in TEXTS])[expected.argmax(axis=0)]
+    assert ranked["best"].numpy().tolist() == best.tolist()
+    count = min(len(TEXTS), len(VIDEOS))
+    pairs = served["serving_default"](
+        video=videos[:count], text=tf.constant(TEXTS[:count])
+    )
+    np.testing.assert_allclose(
+        pairs["score"], np.diag(expected[:count, :count]), atol=1e-4
+    )
 
 
 def test_mixed_precision_scores_in_float32(two_replicas):

@@ -23,10 +23,8 @@ def signature_table(directory: pathlib.Path) -> Table:
     saved.ParseFromString((directory / "saved_model.pb").read_bytes())
     return {
         name: {
-            "inputs": {key: _spec(signature.inputs[key]) for key in signature.inputs},
-            "outputs": {
-                key: _spec(signature.outputs[key]) for key in sorted(signature.outputs)
-            },
+            "inputs": _specs(signature.inputs),
+            "outputs": _specs(signature.outputs),
         }
         for name, signature in sorted(saved.meta_graphs[0].signature_def.items())
         if not name.startswith("__")
@@ -46,6 +44,11 @@ def describe(spec: dict) -> str:
     others = ["any" if size is None else str(size) for size in spec["shape"][1:]]
     axes = ", ".join(["batch", *others])
     return f"{spec['dtype']} ({axes}{',' if not others else ''})"
+
+
+def _specs(tensors) -> dict[str, dict]:
+    # The file has them in no order.
+    return {name: _spec(tensors[name]) for name in sorted(tensors)}
 
 
 def _spec(info) -> dict:
