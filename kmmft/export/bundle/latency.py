@@ -15,7 +15,7 @@ def measure_latency(
     inputs: Mapping[str, tf.Tensor],
     batch_sizes: Sequence[int] = (1, 8, 32),
     signature: str = "serving_default",
-    seconds: float = 0.5,
+    seconds: float = 0.2,
 ) -> dict[int, float]:
     """Times a reloaded model in this process, from raw bytes to answers.
 
