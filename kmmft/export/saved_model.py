@@ -79,9 +79,7 @@ def export_saved_model(
     """
     base = pathlib.Path(path)
     requests = _requests(signatures, examples)
-    # The same signature under a second name needs no graph of its own.
-    graphs = {id(x): x.trace(name) for name, x in reversed([*signatures.items()])}
-    traced = {name: graphs[id(signature)] for name, signature in signatures.items()}
+    traced = _trace(signatures)
     existed = base.exists()
     final = _version_directory(base, version)
     try:
@@ -122,6 +120,17 @@ def _requests(
                 "few rows of each to `examples`."
             ) from error
     return requests
+
+
+def _trace(
+    signatures: Mapping[str, Signature],
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    graphs = {}
+    for name, signature in signatures.items():
+        # The same one under a second name needs no graph of its own.
+        if id(signature) not in graphs:
+            graphs[id(signature)] = signature.trace(name)
+    return {name: graphs[id(signature)] for name, signature in signatures.items()}
 
 
 def _version_directory(base: pathlib.Path, version: int | None) -> pathlib.Path:

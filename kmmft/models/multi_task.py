@@ -24,13 +24,12 @@ class MultiTask(MultiTaskEvaluation, MultiTaskServing, MultiTaskTraining, keras.
     loss is what it would be alone, under replicas, in micro-batches and with
     `step_options` too; only the penalties of weights (`regularizer`s) count once for
     all tasks. With `in_turns` each task makes an update of its own instead, one after
-    the other, so a step of `fit` counts as many steps of the optimizer as there are
-    tasks.
+    the other, so a step of `fit` is a step of the optimizer for each task.
 
     `model.tasks["vqa"]` is the trained model of one task, to be used, exported or
-    saved alone. The models take their tasks' names, so that rules of a
-    `kmmft.finetuning.Plan` speak of `vqa/logits/kernel`; layers that tasks share are
-    named without a task, as `image_encoder/...`.
+    saved alone; an export of the whole serves all tasks. The models take their tasks'
+    names, so that rules of a `kmmft.finetuning.Plan` speak of `vqa/logits/kernel`;
+    layers that tasks share are named without a task, as `image_encoder/...`.
 
     Args:
         tasks: kmmft models by task, two or more. Each shares weights with another.

@@ -86,6 +86,7 @@ class ServedRows:
 
         def answer(**raw):
             rows = tf.shape(next(iter(raw.values())))[0]
+            raw = _equally_many(raw)
             raw = {name: _one_at_least(value) for name, value in raw.items()}
             decoded, error = self._decode(raw)
             if self.strict and error is not None:
@@ -111,6 +112,14 @@ class ServedRows:
             return decoded, None
         joined = tf.strings.join(errors, separator=" ")
         return decoded, tf.strings.strip(joined)
+
+
+def _equally_many(raw: Tensors) -> dict[str, tf.Tensor]:
+    rows = tf.stack([tf.shape(value)[0] for value in raw.values()])
+    text = f"The inputs {', '.join(raw)} must have equally many rows. Received:"
+    check = tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text, rows])
+    with tf.control_dependencies([check]):
+        return {name: tf.identity(value) for name, value in raw.items()}
 
 
 def _one_at_least(value: tf.Tensor) -> tf.Tensor:

@@ -121,6 +121,11 @@ def test_rank_orders_the_texts_of_each_row(model, served):
         assert answer["best"].numpy()[row].decode() == texts[row][order[0]]
 
 
+def test_inputs_of_unequal_length_are_refused(served):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="equally many rows"):
+        served["rank"](image=tf.constant(RAW["image"]), text=tf.constant([TEXTS]))
+
+
 def test_zero_shot_with_stored_and_with_given_vectors(model, served):
     classes = model.zero_shot_classifier(CLASSES, ["what {}"])
     images = tf.constant(RAW["image"])
