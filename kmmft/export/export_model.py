@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kmmft.export.saved_model import export_saved_model
+from kmmft.export.saved_model import CheckedModel, export_saved_model
 from kmmft.export.signature import Signature
 
 
@@ -17,7 +17,7 @@ def export_model(
     examples: Mapping[str, Sequence],
     tolerance: float = 1e-4,
     version: int | None = None,
-    finish: Callable[[pathlib.Path, int], None] | None = None,
+    finish: Callable[[CheckedModel], None] | None = None,
     **options: Any,
 ) -> pathlib.Path:
     """Exports a model of `kmmft.models` with its signatures.

@@ -1,5 +1,6 @@
 """Writes a served model, and keeps it only if it answers as the model here does."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -17,6 +18,25 @@ from kmmft.export.signature import Signature
 
 logger = logging.getLogger(__name__)
 
+Function = tf.types.experimental.ConcreteFunction
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedModel:
+    """A written model that answers as it should, before it gets its name.
+
+    Args:
+        directory: Where it is now. Files may be added.
+        version: The version that it will be.
+        functions: Its signatures as they were traced in this process.
+        requests: The examples that it was checked on, by signature and input.
+    """
+
+    directory: pathlib.Path
+    version: int
+    functions: Mapping[str, Function]
+    requests: Mapping[str, Mapping[str, tf.Tensor]]
+
 
 def export_saved_model(
     path: str | os.PathLike,
@@ -26,7 +46,7 @@ def export_saved_model(
     resources: Sequence[Any] = (),
     tolerance: float = 1e-5,
     version: int | None = None,
-    finish: Callable[[pathlib.Path, int], None] | None = None,
+    finish: Callable[[CheckedModel], None] | None = None,
 ) -> pathlib.Path:
     """Writes one SavedModel that takes raw bytes and strings, and checks it.
 
@@ -50,8 +70,7 @@ def export_saved_model(
         tolerance: Largest absolute difference of a number that is let pass. Strings
             must be equal.
         version: Number of the version. Default: one after the highest one there is.
-        finish: Called with the directory of the checked model, before that gets its
-            name, and with the version; may add files.
+        finish: Called with the checked model before it gets its name; may add files.
 
     Returns:
         The directory of the version.
@@ -91,7 +110,7 @@ def export_saved_model(
             _save(written, traced, resources)
             _check(written, traced, requests, tolerance)
             if finish is not None:
-                finish(written, int(final.name))
+                finish(CheckedModel(written, int(final.name), traced, requests))
             written.rename(final)
     except BaseException:
         if not existed and base.is_dir() and not any(base.iterdir()):
@@ -124,7 +143,7 @@ def _requests(
 
 def _trace(
     signatures: Mapping[str, Signature],
-) -> dict[str, tf.types.experimental.ConcreteFunction]:
+) -> dict[str, Function]:
     graphs = {}
     for name, signature in signatures.items():
         # The same one under a second name needs no graph of its own.
@@ -158,7 +177,7 @@ def _version_directory(base: pathlib.Path, version: int | None) -> pathlib.Path:
 
 def _save(
     directory: pathlib.Path,
-    traced: Mapping[str, tf.types.experimental.ConcreteFunction],
+    traced: Mapping[str, Function],
     resources: Sequence[Any],
 ) -> None:
     # Plain TensorFlow, not `keras.export.ExportArchive`: that one stores the weights
@@ -201,7 +220,7 @@ def _resources_within(roots: Sequence[Any]) -> Iterable[TrackableResource]:
 
 def _check(
     directory: pathlib.Path,
-    traced: Mapping[str, tf.types.experimental.ConcreteFunction],
+    traced: Mapping[str, Function],
     requests: Mapping[str, Mapping[str, tf.Tensor]],
     tolerance: float,
 ) -> None:

@@ -21,7 +21,7 @@ from kmmft.export.bundle.signature_table import signature_table, write_signature
 from kmmft.export.bundle.templates import write_file
 from kmmft.export.bundle.warmup import write_warmup_requests
 from kmmft.export.export_model import model_signatures
-from kmmft.export.saved_model import export_saved_model
+from kmmft.export.saved_model import CheckedModel, export_saved_model
 
 
 def export_bundle(
@@ -81,20 +81,15 @@ def export_bundle(
         raise ValueError(
             f"`max_batch_size` must be positive. Received: {max_batch_size}."
         )
-    signatures = model_signatures(model, **options)
 
-    def finish(directory: pathlib.Path, number: int) -> None:
-        requests = {
-            key: signature.example_inputs(examples)
-            for key, signature in signatures.items()
-        }
-        write_warmup_requests(directory, name, requests)
-        measured = _measure(directory, name, number, model, requests, options)
-        write_file(directory / "README.md", card.render(measured))
+    def finish(checked: CheckedModel) -> None:
+        write_warmup_requests(checked.directory, name, checked.requests)
+        measured = _measure(checked, name, model, options)
+        write_file(checked.directory / "README.md", card.render(measured))
 
     directory = export_saved_model(
         path,
-        signatures,
+        model_signatures(model, **options),
         resources=[model],
         examples=examples,
         tolerance=tolerance,
@@ -110,22 +105,18 @@ def export_bundle(
 
 
 def _measure(
-    directory: pathlib.Path,
-    name: str,
-    version: int,
-    model: keras.Model,
-    requests: Mapping[str, Mapping[str, tf.Tensor]],
-    options: Mapping[str, Any],
+    checked: CheckedModel, name: str, model: keras.Model, options: Mapping[str, Any]
 ) -> Measured:
+    directory = checked.directory
     parity = directory / "assets.extra" / "parity.json"
-    first = "serving_default" if "serving_default" in requests else next(iter(requests))
+    function = checked.functions["serving_default"]
     return Measured(
         name=name,
-        version=version,
+        version=checked.version,
         parameters=model.count_params(),
         size_mb=_megabytes(directory),
         weights_mb=_megabytes(directory / "variables"),
-        latency=measure_latency(directory, requests[first], signature=first),
+        latency=measure_latency(function, checked.requests["serving_default"]),
         hardware=_hardware(),
         signatures=write_signature_table(directory),
         parity=json.loads(parity.read_text()),

@@ -1,9 +1,8 @@
-"""How long an exported model takes to answer."""
+"""How long a signature takes to answer."""
 
-import pathlib
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -11,27 +10,23 @@ _LONGEST_SECONDS = 10.0
 
 
 def measure_latency(
-    directory: pathlib.Path,
+    function: Callable[..., Mapping[str, tf.Tensor]],
     inputs: Mapping[str, tf.Tensor],
     batch_sizes: Sequence[int] = (1, 8, 32),
-    signature: str = "serving_default",
     seconds: float = 0.2,
 ) -> dict[int, float]:
-    """Times a reloaded model in this process, from raw bytes to answers.
+    """Times a signature in this process, from raw bytes to answers.
 
     Args:
-        directory: The SavedModel.
+        function: The traced signature.
         inputs: A few rows of each input; they are repeated.
         batch_sizes: Numbers of rows.
-        signature: What to ask.
         seconds: How long each batch size is repeated, at least three times. Sizes that
             would take longer than ten seconds a time are left out.
 
     Returns:
         Median milliseconds by batch size.
     """
-    loaded = tf.saved_model.load(str(directory))
-    function = loaded.signatures[signature]
     milliseconds = {}
     for size in batch_sizes:
         known = max((x / n for n, x in milliseconds.items()), default=0.0)
