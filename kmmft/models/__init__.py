@@ -1,21 +1,34 @@
 """Models made of encoders: plain Keras models with their raw inputs' preparation."""
 
+from kmmft.models.beam_search import BeamSearch
 from kmmft.models.contrastive_training import ContrastiveTraining
+from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.fusion_classifier import FusionClassifier
+from kmmft.models.fusion_generator import FusionGenerator
 from kmmft.models.load_dual_encoder import load_dual_encoder
 from kmmft.models.multi_task import MultiTask
+from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
+from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.tight_video_text import TightVideoText
+from kmmft.models.token_texts import TokenTexts
 
 __all__ = [
+    "BeamSearch",
     "ContrastiveTraining",
+    "CrossAttentionDecoder",
     "DualEncoder",
     "FixedWeights",
     "FusionClassifier",
+    "FusionGenerator",
     "GradNorm",
+    "Greedy",
     "MultiTask",
+    "PrefixDecoder",
+    "Sampling",
     "TightVideoText",
+    "TokenTexts",
     "UncertaintyWeights",
     "load_dual_encoder",
 ]

@@ -1,0 +1,234 @@
+"""Text written about any set of encoded modalities."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from kmmft.models.raw_inputs import RawInputs, batch_inputs
+from kmmft.models.text_generation import TextGeneration, token_context
+from kmmft.models.text_search import Greedy, TextSearch
+from kmmft.models.token_texts import TokenTexts
+from kmmft.models.word_weights import mean_over_words
+from kmmft.training import DistributedTraining
+
+
+@keras.saving.register_keras_serializable("kmmft")
+class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Model):
+    """Encodes each modality and writes a text about them, word by word.
+
+    The tokens of all encoders, each normalised and projected to the decoder's width,
+    stand in one row, and the decoder reads them by cross-attention or as a prefix. The
+    model is a functional Keras model: from the encoders' inputs and `target_token_ids`,
+    the text so far, to the logits of each next word. The training loss is the mean
+    over all words of the global batch: a long text counts more than a short one, and
+    the number of replicas changes nothing.
+
+    Args:
+        encoders: Encoders by modality, as for `FusionClassifier`. One or more.
+        decoder: `kmmft.models.CrossAttentionDecoder`, or `PrefixDecoder` for a
+            pretrained language model.
+        tokenizer: The KerasHub tokenizer of the texts that are written, with as many
+            words as the decoder.
+        max_length: Longest text in tokens, start and end included.
+        target: Name of the text in the batch.
+        search: How texts are chosen: `kmmft.models.Greedy()` (default), `BeamSearch`
+            or `Sampling`.
+
+    Call arguments:
+        inputs: dict of the encoders' inputs, `target_token_ids` int `(batch, length)`
+            and `target_padding_mask` bool `(batch, length)`.
+
+    Returns:
+        float32 tensor `(batch, length, words)`.
+
+    Raises:
+        ValueError: If there is no encoder, tokenizer and decoder differ in their number
+            of words, or texts of `max_length` are too long for the decoder.
+
+    Example:
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "cat"]
+        >>> backbone = keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 8, 16)
+        >>> model = kmmft.models.FusionGenerator(
+        ...     {"image": kmmft.encoders.ImageEncoder(backbone)},
+        ...     kmmft.models.CrossAttentionDecoder(8, 16, 1, 2, max_length=6),
+        ...     keras_hub.tokenizers.BertTokenizer(words, lowercase=True),
+        ...     max_length=6,
+        ... )
+        >>> png = tf.io.encode_png(tf.zeros((40, 40, 3), tf.uint8)).numpy()
+        >>> texts = model.generate({"image": [png]})
+        >>> len(texts), type(texts[0])
+        (1, <class 'str'>)
+
+    References:
+        - [Vinyals et al., 2015](https://arxiv.org/abs/1411.4555), eq. 1-2.
+    """
+
+    missing_modalities = False
+
+    def __init__(
+        self,
+        encoders: Mapping[str, keras.Model],
+        decoder: keras.layers.Layer,
+        tokenizer: keras.layers.Layer,
+        max_length: int,
+        target: str = "caption",
+        search: TextSearch | None = None,
+        name: str = "fusion_generator",
+        **kwargs,
+    ):
+        encoders = dict(encoders)
+        texts = TokenTexts(tokenizer, max_length)
+        _check(encoders, decoder, texts, target)
+        # === Layers ===
+        projections = {
+            modality: keras.Sequential(
+                [
+                    keras.layers.LayerNormalization(dtype=decoder.dtype_policy),
+                    keras.layers.Dense(decoder.hidden_dim, dtype=decoder.dtype_policy),
+                ],
+                name=f"{modality}_projection",
+            )
+            for modality in encoders
+        }
+        # === Functional model ===
+        inputs = batch_inputs(encoders)
+        context, context_mask = token_context(encoders, projections, inputs)
+        for key, dtype in (("token_ids", "int32"), ("padding_mask", "bool")):
+            inputs[f"target_{key}"] = keras.Input(
+                (max_length - 1,), dtype=dtype, name=f"target_{key}"
+            )
+        logits = decoder(
+            inputs["target_token_ids"],
+            context,
+            context_mask,
+            inputs["target_padding_mask"],
+        )
+        super().__init__(inputs=inputs, outputs=logits, name=name, **kwargs)
+        # === Config ===
+        self.encoders = encoders
+        self.projections = projections
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.target = target
+        self.search = search or Greedy()
+        self._texts = texts
+
+    def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
+        """As `keras.Model.compile`, with cross-entropy and the share of right words.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: `"auto"`, or a Keras loss of integer words and logits.
+            metrics: `"auto"`, or Keras metrics of the same; padding does not count.
+            **kwargs: Further arguments of `keras.Model.compile`.
+        """
+        if isinstance(loss, str) and loss == "auto":
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [keras.metrics.SparseCategoricalAccuracy("word_accuracy")]
+        self.forget_graphs()
+        super().compile(
+            optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs
+        )
+
+    # === Training ===
+    def prepare_batch(
+        self, batch: Mapping[str, tf.Tensor], keep_records: bool = False
+    ) -> tuple | dict[str, tf.Tensor]:
+        """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.
+
+        Args:
+            batch: Batch of decoded records, with the strings `target`.
+            keep_records: Whether to return the records beside the encoders' inputs, in
+                one dict, for `generate_batch`.
+
+        Returns:
+            `(inputs, words, weights)`: each place's next word, and 0 for padding. Or a
+            dict.
+        """
+        inputs = self.preprocess({name: batch[name] for name in self.encoders})
+        if keep_records:
+            return {**batch, **inputs}
+        return self.teach(inputs, batch[self.target])
+
+    def teach(
+        self, inputs: Mapping[str, tf.Tensor], texts: tf.Tensor
+    ) -> tuple[dict, tf.Tensor, tf.Tensor]:
+        """Adds the texts that are to be written to the encoders' inputs.
+
+        Args:
+            inputs: The encoders' inputs.
+            texts: string tensor `(batch,)`.
+
+        Returns:
+            As `prepare_batch`.
+        """
+        token_ids, mask = self._texts.pack(texts)
+        inputs = {
+            **inputs,
+            "target_token_ids": token_ids[:, :-1],
+            "target_padding_mask": mask[:, :-1],
+        }
+        return inputs, token_ids[:, 1:], tf.cast(mask[:, 1:], tf.float32)
+
+    def train_step(self, data):
+        return super().train_step(mean_over_words(data))
+
+    def test_step(self, data):
+        return super().test_step(mean_over_words(data))
+
+    # === Config ===
+    def get_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            # A list of pairs: dicts come back from JSON in another order.
+            "encoders": [
+                [modality, serialize(encoder)]
+                for modality, encoder in self.encoders.items()
+            ],
+            "decoder": serialize(self.decoder),
+            "tokenizer": serialize(self.tokenizer),
+            "max_length": self.max_length,
+            "target": self.target,
+            "search": serialize(self.search),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        def deserialize(value):
+            return keras.saving.deserialize_keras_object(value, custom_objects)
+
+        config = dict(config)
+        config["encoders"] = {
+            modality: deserialize(encoder) for modality, encoder in config["encoders"]
+        }
+        for key in ("decoder", "tokenizer", "search"):
+            config[key] = deserialize(config[key])
+        return cls(**config)
+
+
+def _check(encoders, decoder, texts, target) -> None:
+    if not encoders:
+        raise ValueError("A FusionGenerator needs an encoder. Received: encoders={}.")
+    if (
+        texts.has_vocabulary
+        and (words := texts.tokenizer.vocabulary_size()) != decoder.vocabulary_size
+    ):
+        raise ValueError(
+            "Tokenizer and decoder must have the same number of words. Received: "
+            f"{words} and {decoder.vocabulary_size}."
+        )
+    if texts.max_length - 1 > decoder.max_length:
+        raise ValueError(
+            f"`max_length` must be at most {decoder.max_length + 1} for this decoder. "
+            f"Received: max_length={texts.max_length}."
+        )
+    if target in encoders:
+        raise ValueError(
+            "`target` must be no encoder's name: the text is written, not read. "
+            f"Received: target={target!r} and the encoders {list(encoders)}."
+        )

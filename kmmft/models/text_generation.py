@@ -1,0 +1,163 @@
+"""From encoded modalities to written texts, in Python and in graph."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kmmft.models.raw_inputs import select_inputs
+from kmmft.models.text_search import TextSearch
+
+
+class TextGeneration:
+    """Mixin for a model with encoders and a decoder: writes texts.
+
+    The model has `encoders` and `projections` by modality, `decoder`, `search`,
+    `max_length`, and `_texts`, its `TokenTexts`.
+    """
+
+    def generate(
+        self,
+        raw: Mapping[str, Sequence],
+        batch_size: int = 32,
+        search: TextSearch | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """Writes texts about raw bytes and strings, as `serve` does in a graph.
+
+        Args:
+            raw: By modality, a sequence of image bytes or of texts, of equal length.
+            batch_size: How many are run at a time.
+            search: Default: the model's own.
+            seed: For `kmmft.models.Sampling`.
+
+        Returns:
+            One text an example.
+
+        Raises:
+            ValueError: If a modality is missing or the lengths differ.
+
+        Example::
+
+            model.generate({"image": [jpeg_bytes]}, search=kmmft.models.BeamSearch(4))
+        """
+        self._check_raw(raw)
+        lengths = {key: len(values) for key, values in raw.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise ValueError(
+                "All modalities must have the same number of examples, at least one. "
+                f"Received: {lengths}."
+            )
+        dataset = tf.data.Dataset.from_tensor_slices(
+            {key: tf.convert_to_tensor(values) for key, values in raw.items()}
+        )
+        dataset = dataset.batch(batch_size).map(self.preprocess)
+        parts = [
+            self.generate_batch(batch, search, seed + number)
+            for number, batch in enumerate(dataset)
+        ]
+        return [text.decode() for text in np.concatenate(parts)]
+
+    def generate_batch(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        search: TextSearch | None = None,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Writes texts about prepared inputs.
+
+        Args:
+            inputs: The encoders' inputs; what else is among them is not read.
+            search: Default: the model's own.
+            seed: For `kmmft.models.Sampling`.
+
+        Returns:
+            object array `(batch,)` of UTF-8 bytes.
+        """
+        search = search or self.search
+        graphs = vars(self).setdefault("_graphs", {})
+        if repr(search) not in graphs:
+            graphs[repr(search)] = tf.function(
+                lambda inputs, seed: self._texts.unpack(
+                    self.generate_tokens(inputs, search, seed)
+                ),
+                reduce_retracing=True,
+                autograph=False,
+            )
+        own = {
+            name: inputs[name]
+            for modality in self.encoders
+            for name in self.input_names_of(modality)
+        }
+        return graphs[repr(search)](own, tf.constant(seed)).numpy()
+
+    def generate_tokens(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        search: TextSearch | None = None,
+        seed: int | tf.Tensor = 0,
+    ) -> tf.Tensor:
+        """Writes texts in a graph, with keys and values of earlier words kept.
+
+        Args:
+            inputs: The encoders' inputs.
+            search: Default: the model's own.
+            seed: int scalar, for `kmmft.models.Sampling`.
+
+        Returns:
+            int32 tensor `(batch, max_length)`, which begins with the start token.
+        """
+        texts = self._texts
+        context, mask = token_context(self.encoders, self.projections, inputs)
+        memory, cache = self.decoder.begin(context, mask, self.max_length - 1)
+        rows = tf.shape(context)[0]
+        first = tf.concat(
+            [
+                tf.fill([rows, 1], texts.start_id),
+                tf.fill([rows, self.max_length - 1], texts.pad_id),
+            ],
+            axis=1,
+        )
+
+        search = search or self.search
+        token_ids = search(self.decoder.step, memory, cache, first, texts.end_id, seed)
+        return tf.ensure_shape(token_ids, [None, self.max_length])
+
+    def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Writes texts about raw inputs: the function that an exported model runs.
+
+        Args:
+            **raw: As for `preprocess`; with a search that draws, also `seed`, int32
+                `(batch,)`, of which the first counts for all.
+
+        Returns:
+            dict: `text` string `(batch,)`.
+        """
+        seed = raw.pop("seed")[0] if self.search.draws else 0
+        tokens = self.generate_tokens(self.preprocess(raw), seed=seed)
+        return {"text": self._texts.unpack(tokens)}
+
+    def serving_inputs(self) -> dict[str, tf.TensorSpec]:
+        """Specs of the raw inputs of `serve`, for the export."""
+        specs = super().serving_inputs()
+        if self.search.draws:
+            specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
+        return specs
+
+    def forget_graphs(self) -> None:
+        """To be called when layers have changed, such as by LoRA: `compile` does."""
+        vars(self).pop("_graphs", None)
+
+
+def token_context(encoders, projections, inputs):
+    """All encoders' tokens in one row, `(batch, length, hidden_dim)`, and its mask."""
+    features = {
+        modality: encoder(select_inputs(modality, encoder, inputs))
+        for modality, encoder in encoders.items()
+    }
+    tokens = [projections[m](feature["tokens"]) for m, feature in features.items()]
+    masks = [feature["mask"] for feature in features.values()]
+    if len(tokens) == 1:
+        return tokens[0], masks[0]
+    return ops.concatenate(tokens, axis=1), ops.concatenate(masks, axis=1)

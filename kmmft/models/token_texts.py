@@ -1,0 +1,109 @@
+"""Texts that a model writes: strings to token ids and back, in graph."""
+
+import keras
+import tensorflow as tf
+
+from kmmft.encoders.families import TextFamily
+from kmmft.encoders.text_preprocessor import TextPreprocessor
+
+
+class TokenTexts:
+    """Turns texts into token ids between a start and an end token, and back.
+
+    It is a plain object, not a layer: the tokenizer's tables belong to the model.
+
+    Args:
+        tokenizer: A KerasHub tokenizer with a start and an end token, such as
+            `BertTokenizer` or `GPT2Tokenizer`.
+        max_length: Length of the token ids, both special tokens included; longer texts
+            lose their end.
+
+    Attributes:
+        start_id: Id of the start token.
+        end_id: Id of the end token, which may be the same.
+        pad_id: Id that fills up; 0 where the tokenizer has none.
+
+    Raises:
+        ValueError: If the tokenizer has no start or end token, or `max_length` leaves
+            no room for a word.
+
+    Example:
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat"]
+        >>> tokenizer = keras_hub.tokenizers.BertTokenizer(words, lowercase=True)
+        >>> texts = kmmft.models.TokenTexts(tokenizer, max_length=5)
+        >>> token_ids, padding_mask = texts.pack(tf.constant(["A cat", ""]))
+        >>> token_ids.numpy()
+        array([[2, 5, 6, 3, 0],
+               [2, 3, 0, 0, 0]], dtype=int32)
+        >>> texts.unpack(token_ids).numpy()
+        array([b'a cat', b''], dtype=object)
+    """
+
+    def __init__(self, tokenizer: keras.layers.Layer, max_length: int):
+        if max_length < 3:
+            raise ValueError(
+                "`max_length` must be 3 or more, since start and end take two places. "
+                f"Received: {max_length}."
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._pack = TextPreprocessor(tokenizer, max_length, TextFamily())
+        self._unpack = tf.function(
+            self._unpack_batch,
+            input_signature=[tf.TensorSpec([None, max_length], tf.int32)],
+        )
+        if self.has_vocabulary:
+            _ = self.start_id, self.end_id  # an error now, not in the first batch
+
+    @property
+    def has_vocabulary(self) -> bool:
+        """False while a tokenizer is read from a file: its words come last."""
+        sources = ("vocabulary", "proto")
+        return any(getattr(self.tokenizer, name, None) for name in sources)
+
+    @property
+    def start_id(self) -> int:
+        return self._special("start_token_id")
+
+    @property
+    def end_id(self) -> int:
+        return self._special("end_token_id")
+
+    @property
+    def pad_id(self) -> int:
+        return getattr(self.tokenizer, "pad_token_id", None) or 0
+
+    def pack(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Strings `(batch,)` to int32 ids and a bool mask `(batch, max_length)`."""
+        packed = self._pack(texts)
+        return packed["token_ids"], packed["padding_mask"]
+
+    def unpack(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Ids `(batch, max_length)`, which begin with the start token, to strings.
+
+        What stands behind the first end token is left out.
+        """
+        # Lookup tables made while a graph is traced would die with that graph.
+        with tf.init_scope():
+            self.tokenizer._maybe_initialized_tf()
+        return self._unpack(token_ids)
+
+    def _unpack_batch(self, token_ids: tf.Tensor) -> tf.Tensor:
+        written = token_ids[:, 1:]
+        ended = tf.cumsum(tf.cast(written == self.end_id, tf.int32), axis=1) > 0
+        # A model may write padding before the end; it stands for no word.
+        real = (
+            ~ended if self.pad_id == self.end_id else ~ended & (written != self.pad_id)
+        )
+        words = tf.ragged.boolean_mask(written, real)
+        return tf.ensure_shape(self.tokenizer.detokenize(words), [None])
+
+    def _special(self, name: str) -> int:
+        number = getattr(self.tokenizer, name, None)
+        if number is None:
+            raise ValueError(
+                "A text is written from a start to an end token. Received: "
+                f"{type(self.tokenizer).__name__} with {name}=None. Take a tokenizer "
+                "of a model, such as keras_hub.tokenizers.BertTokenizer."
+            )
+        return int(number)
