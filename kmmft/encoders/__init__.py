@@ -24,6 +24,7 @@ from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.save_dual_checkpoint import save_dual_checkpoint
 from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
+from kmmft.encoders.shrink_tokenizer import shrink_tokenizer
 from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
 from kmmft.encoders.text_encoder import TextEncoder
 from kmmft.encoders.torch_checkpoint import (
@@ -53,5 +54,6 @@ __all__ = [
     "read_torch_checkpoint",
     "resize_backbone",
     "save_dual_checkpoint",
+    "shrink_tokenizer",
     "with_patch_dropout",
 ]

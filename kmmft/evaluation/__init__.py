@@ -1,5 +1,6 @@
 """How good a model is, how sure that is, and the page that shows it."""
 
+from kmmft.evaluation.caption_floors import caption_floors
 from kmmft.evaluation.classification import (
     classification_metrics,
     confusion_matrix,
@@ -54,7 +55,9 @@ from kmmft.evaluation.search_index import Hit, SearchIndex
 from kmmft.evaluation.search_page import SearchResult, write_search_page
 from kmmft.evaluation.show_run import show_run
 from kmmft.evaluation.terminal import print_line, print_table
+from kmmft.evaluation.text_report import caption_table, report_texts
 from kmmft.evaluation.training_cost import TrainingCost
+from kmmft.evaluation.written_texts import WrittenTexts, write_about_records
 from kmmft.evaluation.zero_shot import (
     TEMPLATES,
     zero_shot_metrics,
@@ -79,9 +82,12 @@ __all__ = [
     "SearchResult",
     "Table",
     "TrainingCost",
+    "WrittenTexts",
     "ZeroShotEvaluator",
     "animated_clip",
     "best_setting",
+    "caption_floors",
+    "caption_table",
     "classification_metrics",
     "compare_methods",
     "confusion_matrix",
@@ -108,6 +114,7 @@ __all__ = [
     "repeated_runs",
     "report_classifier",
     "report_retrieval",
+    "report_texts",
     "retrieval_table",
     "ridge_baseline",
     "ridge_maps",
@@ -116,6 +123,7 @@ __all__ = [
     "show_run",
     "start_from_ridge",
     "wilson_interval",
+    "write_about_records",
     "write_projector",
     "write_report",
     "write_search_page",

@@ -9,15 +9,16 @@ from kmmft.models import BeamSearch, Greedy, Sampling
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "a", "red", "cat"]
 MAX_LENGTH = 6
+BEAMS = BeamSearch(3, length_penalty=4.0)
 
 
-def make_model(prefix=False, dropout=0.0, **kwargs):
+def make_model(names=("image", "question"), prefix=False, dropout=0.0, **kwargs):
     keras.utils.set_random_seed(1)
     encoders = {
-        "image": kmmft.encoders.ImageEncoder(
+        "image": lambda: kmmft.encoders.ImageEncoder(
             keras_hub.models.ViTBackbone((16, 16, 3), 8, 1, 2, 8, 16)
         ),
-        "question": kmmft.encoders.TextEncoder(
+        "question": lambda: kmmft.encoders.TextEncoder(
             keras_hub.models.BertBackbone(len(WORDS), 1, 2, 8, 16, dropout=0.0),
             keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True),
             sequence_length=4,
@@ -34,10 +35,10 @@ def make_model(prefix=False, dropout=0.0, **kwargs):
             len(WORDS), 8, 1, 2, MAX_LENGTH, dropout_rate=dropout
         )
     model = kmmft.models.FusionGenerator(
-        encoders,
+        {name: encoders[name]() for name in names},
         decoder,
         keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True),
-        **{"max_length": MAX_LENGTH, "search": BeamSearch(3), **kwargs},
+        **{"max_length": MAX_LENGTH, "search": BEAMS, **kwargs},
     )
     random = np.random.default_rng(0)
     for weight in model.trainable_weights:
@@ -47,12 +48,12 @@ def make_model(prefix=False, dropout=0.0, **kwargs):
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model()
+    return make_model(["image"])
 
 
 @pytest.fixture(scope="module")
 def prefix_model():
-    return make_model(prefix=True)
+    return make_model(["question"], prefix=True)
 
 
 def png(value):
@@ -66,12 +67,17 @@ RAW = {
 CAPTIONS = ["a cat", "red", "", "cat cat cat cat cat cat"]
 
 
+def raw_of(model):
+    return {modality: tf.constant(RAW[modality]) for modality in model.encoders}
+
+
 def batch_of(model):
-    batch = model.preprocess({key: tf.constant(value) for key, value in RAW.items()})
+    batch = model.preprocess(raw_of(model))
     return model.teach(batch, tf.constant(CAPTIONS))
 
 
-def test_each_place_is_taught_its_next_word(model):
+def test_each_place_is_taught_its_next_word():
+    model = make_model()
     inputs, words, weights = batch_of(model)
     assert inputs["target_token_ids"].numpy().tolist() == [
         [2, 6, 8, 3, 0],
@@ -92,7 +98,6 @@ def test_each_place_is_taught_its_next_word(model):
 @pytest.mark.parametrize("name", ["model", "prefix_model"])
 def test_cached_steps_equal_one_pass(name, request):
     model = request.getfixturevalue(name)
-    inputs, *_ = batch_of(model)
     random = np.random.default_rng(1)
     token_ids = tf.constant(random.integers(0, len(WORDS), (4, 5)), tf.int32)
     context = tf.constant(random.normal(size=(4, 8, 8)), tf.float32)
@@ -128,19 +133,19 @@ def test_greedy_texts_follow_the_models_own_logits(name, request):
         " ".join(WORDS[word] for word in words[1:] if word).split(" [SEP]")[0]
         for words in expected
     ]
-    texts = model.generate(RAW, search=Greedy())
+    texts = model.generate(raw_of(model), search=Greedy())
     assert texts == [text.removeprefix("[SEP]").strip() for text in written]
     assert len(set(texts)) > 1
 
 
 def test_loss_is_the_mean_over_words():
-    model = make_model()
+    model = make_model(["image"])
     inputs, words, weights = batch_of(model)
     logits = model.predict(inputs, verbose=0)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     rows = -np.take_along_axis(log_p, words.numpy()[:, :, None], -1)[:, :, 0]
-    expected = (rows * weights).sum() / 11
-    right = ((logits.argmax(-1) == words) * weights.numpy()).sum() / 11
+    expected = (rows * weights.numpy()).sum() / 11
+    right = ((logits.argmax(-1) == words.numpy()) * weights.numpy()).sum() / 11
     model.compile(keras.optimizers.SGD(0.0))
     data = tf.data.Dataset.from_tensors((inputs, words, weights))
     measured = model.evaluate(data, return_dict=True, verbose=0)
@@ -151,17 +156,17 @@ def test_loss_is_the_mean_over_words():
 
 
 def trained(micro_batch_size=None):
-    model = make_model()
+    model = make_model(["image"])
     model.micro_batch_size = micro_batch_size
     model.compile(keras.optimizers.SGD(0.5))
-    data = tf.data.Dataset.from_tensor_slices(batch_of(model)).batch(4).repeat(2)
+    data = tf.data.Dataset.from_tensor_slices(batch_of(model)).batch(4)
     model.fit(data, verbose=0)
     return [weight.numpy() for weight in model.trainable_weights]
 
 
 def test_replicas_and_micro_batches_equal_one_device(two_replicas):
     """The halves of the batch have 5 and 6 words, its quarters 3, 2, 1 and 5."""
-    before = [weight.numpy() for weight in make_model().trainable_weights]
+    before = [weight.numpy() for weight in make_model(["image"]).trainable_weights]
     alone = trained()
     in_parts = trained(micro_batch_size=1)
     with two_replicas.scope():
@@ -175,7 +180,7 @@ def test_replicas_and_micro_batches_equal_one_device(two_replicas):
 
 
 def test_dropout_acts_in_training_alone():
-    model = make_model(dropout=0.5)
+    model = make_model(["image"], dropout=0.5)
     inputs, *_ = batch_of(model)
     assert np.abs(model(inputs, training=True) - model(inputs)).max() > 1e-3
     np.testing.assert_array_equal(model(inputs), model(inputs))
@@ -189,43 +194,46 @@ def test_save_and_load(name, request, tmp_path):
     inputs, *_ = batch_of(model)
     np.testing.assert_array_equal(again(inputs), model(inputs))
     assert repr(again.search) == repr(model.search)
-    assert again.target == "caption" and list(again.encoders) == ["image", "question"]
-    if name == "model":
-        assert again.generate(RAW) == model.generate(RAW)
+    assert again.target == "caption" and list(again.encoders) == list(model.encoders)
+    assert again.tokenizer.get_vocabulary() == WORDS
 
 
 def test_an_exported_model_writes_the_same_texts(model, tmp_path):
-    path = kmmft.export.export_model(model, tmp_path, RAW)
-    # The exporter compared all texts with this process'; look at them once more.
-    answers = kmmft.export.ask_in_fresh_process(path, RAW)
-    assert [text.decode() for text in answers["text"]] == model.generate(RAW)
-    assert len(set(answers["text"])) > 1
+    # The exporter compares all texts with those of a process without Keras.
+    path = kmmft.export.export_model(model, tmp_path, raw_of(model))
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    texts = served(**raw_of(model))["text"].numpy()
+    assert [text.decode() for text in texts] == model.generate(raw_of(model))
+    assert len(set(texts)) > 1
 
 
 def test_a_model_that_draws_is_served_with_a_seed(model):
     model.search = Sampling(top_k=3)
     try:
-        (function, specs) = model.serving_functions()["serving_default"]
-        assert set(specs) == {"image", "question", "seed"}
-        raw = {key: tf.constant(value) for key, value in RAW.items()}
-        served = tf.function(function, autograph=False)
-        texts = served(**raw, seed=tf.constant([4] * 4))["text"].numpy()
-        assert [text.decode() for text in texts] == model.generate(RAW, seed=4)
-        others = served(**raw, seed=tf.constant([5] * 4))["text"].numpy()
-        assert (texts != others).any()
+        function, specs = model.serving_functions()["serving_default"]
+        served = tf.function(lambda **raw: function(**raw)["text"], autograph=False)
+        texts, again, others = (
+            served(**raw_of(model), seed=tf.constant([seed] * 4)).numpy().tolist()
+            for seed in (4, 4, 5)
+        )
     finally:
-        model.search = BeamSearch(3)
+        model.search = BEAMS
+    assert set(specs) == {"image", "seed"}
+    assert texts == again != others
 
 
 def test_records_become_batches(model):
-    batch = {"image": tf.zeros((2, 16, 16, 3)), "question": tf.constant(["red", "a"])}
-    batch |= {"caption": tf.constant(["a cat", "red"]), "id": tf.constant(["x", "y"])}
+    batch = {
+        "image": tf.zeros((2, 16, 16, 3)),
+        "caption": tf.constant(["a cat", "red"]),
+        "id": tf.constant(["x", "y"]),
+    }
     inputs, words, weights = model.prepare_batch(batch)
     assert set(inputs) == set(model.input)
     assert words.shape == weights.shape == (2, MAX_LENGTH - 1)
     kept = model.prepare_batch(batch, keep_records=True)
     assert kept["id"].numpy().tolist() == [b"x", b"y"]
-    assert model.generate_batch(kept, Greedy()).shape == (2,)
+    assert set(kept) == set(batch)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +251,7 @@ def test_bad_settings(kwargs, message):
 
 def test_bad_parts(model):
     decoder = kmmft.models.CrossAttentionDecoder(7, 8, 1, 2, MAX_LENGTH)
-    with pytest.raises(ValueError, match="same number of words. Received: 9 and 7"):
+    with pytest.raises(ValueError, match=r"same number of words.*9 and 7"):
         kmmft.models.FusionGenerator(
             model.encoders, decoder, model.tokenizer, MAX_LENGTH
         )
@@ -251,14 +259,14 @@ def test_bad_parts(model):
         kmmft.models.FusionGenerator({}, decoder, model.tokenizer, MAX_LENGTH)
     with pytest.raises(ValueError, match="must divide `hidden_dim`"):
         kmmft.models.CrossAttentionDecoder(9, 8, 1, 3, MAX_LENGTH)
-    with pytest.raises(ValueError, match="GPT2Backbone. Received: ViTBackbone"):
+    with pytest.raises(ValueError, match=r"GPT2Backbone.*ViTBackbone"):
         kmmft.models.PrefixDecoder(model.encoders["image"].backbone)
     with pytest.raises(ValueError, match="from a start to an end token"):
-        kmmft.models.TokenTexts(keras_hub.tokenizers.ByteTokenizer(), 5)
-    with pytest.raises(ValueError, match=r"modalities \['image', 'question'\]"):
-        model.generate({"image": [png(1)]})
-    with pytest.raises(ValueError, match="same number of examples"):
-        model.generate({"image": [png(1)], "question": ["a", "a"]})
+        kmmft.models.TokenTexts(keras_hub.tokenizers.WordPieceTokenizer(WORDS), 5)
+    with pytest.raises(ValueError, match=r"modalities \['image'\]"):
+        model.generate({"question": ["a"]})
+    with pytest.raises(ValueError, match="at least one"):
+        model.generate({"image": []})
 
 
 def test_a_context_that_is_too_long_for_the_language_model():

@@ -1,0 +1,68 @@
+"""Captions to be had without a model that writes."""
+
+import collections
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kmmft.data import RecordSource
+from kmmft.evaluation.search_index import SearchIndex
+from kmmft.evaluation.written_texts import WrittenTexts, captioned_batches
+
+
+def caption_floors(
+    model: keras.Model,
+    source: RecordSource,
+    train: str = "train",
+    test: str = "test",
+    references: str = "captions",
+    max_bad_fraction: float = 1e-3,
+) -> dict[str, WrittenTexts]:
+    """What a captioning model must beat: two ways to copy people's captions.
+
+    Call it before training, which changes the image encoder.
+
+    Args:
+        model: `kmmft.models.FusionGenerator` with an encoder `image`.
+        source: Where the records are.
+        train: Split to copy captions from.
+        test: Split to caption.
+        references: Feature with people's texts, a list.
+        max_bad_fraction: Largest fraction of records that may be bad.
+
+    Returns:
+        `most_frequent`, the first caption that most training records have, and
+        `nearest`, the first caption of the training picture whose pooled vector has the
+        largest cosine.
+
+    Example::
+
+        floors = kmmft.evaluation.caption_floors(model, source)
+        floors["nearest"].metrics()["cider_d"]
+    """
+    vectors, _, own = _encoded(model, source, train, references, max_bad_fraction)
+    first = [texts[0] for texts in own]
+    questions, ids, people = _encoded(model, source, test, references, max_bad_fraction)
+    rows, _ = SearchIndex(vectors).search_rows(questions, 1)
+    nearest = WrittenTexts(ids, [first[row] for row in rows[:, 0]], people)
+    ((most, _),) = collections.Counter(first).most_common(1)
+    return {
+        "most_frequent": dataclasses.replace(nearest, texts=[most] * len(ids)),
+        "nearest": nearest,
+    }
+
+
+def _encoded(model, source, split, references, max_bad_fraction):
+    """Pooled vectors of a split's pictures, their ids and their captions."""
+    encoder = model.encoders["image"]
+    encode = tf.function(lambda x: encoder(x, training=False)["pooled"])
+    vectors, ids, lists = [], [], []
+    for batch, people in captioned_batches(
+        model, source, split, references, 64, max_bad_fraction
+    ):
+        vectors.append(encode(model.select("image", batch)).numpy())
+        ids += [name.decode(errors="replace") for name in batch["id"].numpy()]
+        lists += people
+    return np.concatenate(vectors), ids, lists
