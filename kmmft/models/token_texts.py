@@ -91,10 +91,11 @@ class TokenTexts:
     def _unpack_batch(self, token_ids: tf.Tensor) -> tf.Tensor:
         written = token_ids[:, 1:]
         ended = tf.cumsum(tf.cast(written == self.end_id, tf.int32), axis=1) > 0
-        # A model may write padding before the end; it stands for no word.
-        real = (
-            ~ended if self.pad_id == self.end_id else ~ended & (written != self.pad_id)
-        )
+        real = ~ended
+        if getattr(self.tokenizer, "pad_token", None) not in (None, ""):
+            # A model may write padding before the end; it stands for no word. Where
+            # there is no such token (GPT-2), the id that fills up is a word's.
+            real &= written != self.pad_id
         words = tf.ragged.boolean_mask(written, real)
         return tf.ensure_shape(self.tokenizer.detokenize(words), [None])
 

@@ -28,7 +28,7 @@ def test_texts_are_cut_as_before():
 
 
 def test_other_tokenizers_and_no_texts():
-    with pytest.raises(ValueError, match="word pieces.*Received: ByteTokenizer"):
+    with pytest.raises(ValueError, match=r"word pieces.*Received: ByteTokenizer"):
         kmmft.encoders.shrink_tokenizer(keras_hub.tokenizers.ByteTokenizer(), ["a"])
     tokenizer = keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True)
     with pytest.raises(ValueError, match=r"Received: none\."):
