@@ -18,6 +18,7 @@ _ROOMS = (
     "models",
     "evaluation",
     "export",
+    "serving",
 )
 
 __all__ = list(_ROOMS)
