@@ -11,6 +11,7 @@ from tests.benchmarks import (
     replica_equality,
     retrieval,
     tokenizers,
+    serving,
     training_throughput,
 )
 
@@ -24,6 +25,7 @@ BENCHMARKS = (
     gradient_caching,
     retrieval,
     tokenizers,
+    serving,
     training_throughput,
 )
 

@@ -19,19 +19,26 @@ import time
 import numpy as np
 import psutil
 
+from kmmft.evaluation import Table
+
 REQUESTS = 400
 SOAK = 100_000
 
 
-def main() -> None:
+def measure() -> Table:
+    """Milliseconds of requests, requests a second, and memory."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         body, raw = export_quickstart(folder / "vqa")
-        in_process(folder / "vqa/1", raw)
+        rows += in_process(folder / "vqa/1", raw)
         with served(folder / "vqa", "vqa") as (address, _):
             for visitors in (1, 8, 32):
-                report(visitors, asyncio.run(load(address, body, REQUESTS, visitors)))
-        soak(folder / "tiny")
+                seconds = asyncio.run(load(address, body, REQUESTS, visitors))
+                rows.append(described(visitors, seconds))
+        rows += soak(folder / "tiny")
+    header = ["what", "requests/s", "p50 ms", "p95 ms", "p99 ms"]
+    return Table("Serving", header, rows)
 
 
 def export_quickstart(path: pathlib.Path) -> tuple[bytes, dict]:
@@ -59,11 +66,12 @@ def export_quickstart(path: pathlib.Path) -> tuple[bytes, dict]:
     return json.dumps({"instances": [row]}).encode(), raw
 
 
-def in_process(directory: pathlib.Path, raw: dict) -> None:
+def in_process(directory: pathlib.Path, raw: dict) -> list[list]:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(directory))
     ask = model.signatures["serving_default"]
+    found = []
     for rows in (1, 8, 32):
         inputs = {name: tf.constant(value * rows) for name, value in raw.items()}
         times = []
@@ -71,7 +79,8 @@ def in_process(directory: pathlib.Path, raw: dict) -> None:
             start = time.perf_counter()
             ask(**inputs)
             times.append(time.perf_counter() - start)
-        print(f"in process, {rows} rows: {1e3 * np.median(times[5:]):.1f} ms")
+        found.append([f"in process, {rows} rows", *percentiles(times[5:], 1)])
+    return found
 
 
 @contextlib.contextmanager
@@ -112,29 +121,28 @@ async def load(path: str, body: bytes, requests: int, visitors: int) -> list[flo
     return seconds
 
 
-def report(visitors: int, seconds: list[float]) -> None:
-    rate = visitors / np.mean(seconds)
-    p50, p95, p99 = 1e3 * np.percentile(seconds, [50, 95, 99])
-    print(
-        f"server, {visitors} visitors: {rate:.0f} requests/s, "
-        f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms"
-    )
+def described(visitors: int, seconds: list[float]) -> list:
+    return [f"server, {visitors} visitors", *percentiles(seconds, visitors)]
 
 
-def soak(base: pathlib.Path) -> None:
+def percentiles(seconds: list[float], at_once: int) -> list[str]:
+    rate = at_once / np.mean(seconds)
+    milliseconds = 1e3 * np.percentile(seconds, [50, 95, 99])
+    return [f"{rate:.0f}", *(f"{value:.1f}" for value in milliseconds)]
+
+
+def soak(base: pathlib.Path) -> list[list]:
     from tests.serving.tiny_export import write_export
 
     base.mkdir()
     write_export(base, 1)
     body = json.dumps({"signature_name": "encode_text", "instances": ["a"]}).encode()
+    rows = []
     with served(base, "tiny") as (address, process):
         memory = psutil.Process(process.pid).memory_info
         for part in range(5):
             seconds = asyncio.run(load(address, body, SOAK // 5, 16))
             megabytes = memory().rss / 2**20
-            print(f"after {(part + 1) * SOAK // 5:,} requests: {megabytes:.0f} MiB")
-        report(16, seconds)
-
-
-if __name__ == "__main__":
-    main()
+            what = f"{(part + 1) * SOAK // 5:,} requests: {megabytes:.0f} MiB"
+            rows.append([what, *percentiles(seconds, 16)])
+    return rows
