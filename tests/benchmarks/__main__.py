@@ -10,8 +10,8 @@ from tests.benchmarks import (
     optimizer,
     replica_equality,
     retrieval,
-    tokenizers,
     serving,
+    tokenizers,
     training_throughput,
 )
 
