@@ -24,10 +24,13 @@ that comparison.
 
 `FrameTransformer` makes the frames of a video know of each other and of their order;
 `TightSimilarity` scores a text and a video by looking at both together.
+
+`Codebook` turns vectors into ids of codes, for models that draw pictures.
 """
 
 from kmmft.layers.attention_pooling import AttentionPooling
 from kmmft.layers.bilinear_fusion import BilinearFusion
+from kmmft.layers.codebook import Codebook
 from kmmft.layers.concat_fusion import ConcatFusion
 from kmmft.layers.cross_attention_fusion import CrossAttentionFusion
 from kmmft.layers.film_fusion import FiLMFusion
@@ -38,6 +41,7 @@ from kmmft.layers.logit_scale import LogitScale
 from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
+from kmmft.layers.sampling import filter_logits, sample
 from kmmft.layers.tensor_fusion import TensorFusion
 from kmmft.layers.tight_similarity import TightSimilarity
 from kmmft.layers.transformer_fusion import TransformerFusion
@@ -46,6 +50,7 @@ from kmmft.layers.unit_length import UnitLength
 __all__ = [
     "AttentionPooling",
     "BilinearFusion",
+    "Codebook",
     "ConcatFusion",
     "CrossAttentionFusion",
     "FiLMFusion",
@@ -60,4 +65,6 @@ __all__ = [
     "TightSimilarity",
     "TransformerFusion",
     "UnitLength",
+    "filter_logits",
+    "sample",
 ]

@@ -11,6 +11,12 @@ from kmmft.models.multi_task import MultiTask
 from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
+from kmmft.models.image_tokenizer import ImageTokenizer
+from kmmft.models.load_dual_encoder import load_dual_encoder
+from kmmft.models.multi_task import MultiTask
+from kmmft.models.perceptual_distance import PerceptualDistance
+from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
+from kmmft.models.text_to_image import TextToImage
 from kmmft.models.tight_video_text import TightVideoText
 from kmmft.models.token_texts import TokenTexts
 
@@ -27,6 +33,10 @@ __all__ = [
     "MultiTask",
     "PrefixDecoder",
     "Sampling",
+    "ImageTokenizer",
+    "MultiTask",
+    "PerceptualDistance",
+    "TextToImage",
     "TightVideoText",
     "TokenTexts",
     "UncertaintyWeights",

@@ -1,0 +1,203 @@
+"""Drawing with a `TextToImage`: one code after the other, with a cache."""
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kmmft.layers.sampling import filter_logits, sample
+
+
+class ImageGeneration:
+    """Mixin for `TextToImage`: draws pictures of texts.
+
+    Attributes:
+        serving_settings: Arguments of `generate` for the exported model, such as
+            `{"guidance_scale": 3.0}`.
+    """
+
+    serving_settings: Mapping[str, Any] = types.MappingProxyType({})
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        guidance_scale: float = 1.0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Draws one picture of each text.
+
+        Args:
+            texts: What to draw; the same text again gives another picture.
+            guidance_scale: Logits are those of the empty text plus this many times
+                the difference that the text makes: 1 is the model as it is, more
+                keeps closer to the text. Needs training with empty texts.
+            temperature: Of the drawing; 0 takes the likeliest code each time.
+            top_k: As in `kmmft.layers.filter_logits`.
+            top_p: Likewise.
+            seed: The same seed draws the same pictures.
+            batch_size: How many are drawn at a time.
+
+        Returns:
+            uint8 array `(texts, height, width, 3)`.
+
+        Raises:
+            ValueError: If there is no text.
+
+        References:
+            - [Ho & Salimans, 2022](https://arxiv.org/abs/2207.12598), eq. 6.
+        """
+        if not len(texts):
+            raise ValueError("There must be a text to draw. Received: none.")
+        # One graph for each setting; not an attribute that Keras would track.
+        setting = (float(guidance_scale), float(temperature), top_k, top_p)
+        graphs = vars(self).setdefault("_drawing_graphs", {})
+        if setting not in graphs:
+            graphs[setting] = tf.function(
+                lambda texts, seed: self.draw_texts(texts, seed, *setting),
+                reduce_retracing=True,
+            )
+        parts = []
+        for start in range(0, len(texts), batch_size):
+            part = tf.constant(list(texts[start : start + batch_size]))
+            parts.append(graphs[setting](part, tf.constant([seed, start])).numpy())
+        return np.concatenate(parts)
+
+    def forget_graphs(self) -> None:
+        """To be called when layers have changed, such as by LoRA: `compile` does."""
+        vars(self).pop("_drawing_graphs", None)
+
+    def draw_texts(
+        self,
+        texts: tf.Tensor,
+        seed: tf.Tensor,
+        guidance_scale: float = 1.0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> tf.Tensor:
+        """As `generate`, in a graph: what an exported model runs.
+
+        Args:
+            texts: string tensor `(batch,)`.
+            seed: int32 tensor `(2,)`.
+            guidance_scale: As in `generate`, and so are the others.
+
+        Returns:
+            uint8 tensor `(batch, height, width, 3)`.
+        """
+        guided = guidance_scale != 1.0
+        if guided:
+            # The second half of the batch is without condition.
+            texts = tf.concat([texts, tf.fill(tf.shape(texts), "")], axis=0)
+        sequence, mask = self._prompt(texts)
+        rows = tf.shape(sequence)[0]
+        places = self.text_length + self.code_count
+        head = (self.num_heads, self.hidden_dim // self.num_heads)
+        caches = [
+            tf.zeros((rows, 2, places, *head), sequence.dtype) for _ in self.blocks
+        ]
+        hidden, caches = self._through_blocks(sequence, mask, caches, 0)
+        drawn = rows // 2 if guided else rows
+        codes = tf.TensorArray(tf.int32, self.code_count, element_shape=(None,))
+
+        def choose(hidden, number):
+            logits = self.code_logits(self.last_norm(hidden[:, -1]))
+            if guided:
+                conditioned, free = logits[:drawn], logits[drawn:]
+                logits = free + guidance_scale * (conditioned - free)
+            logits = filter_logits(logits / (temperature or 1.0), top_k, top_p)
+            noise = tf.random.experimental.stateless_fold_in(seed, number)
+            return sample(logits, noise, temperature=float(temperature > 0))
+
+        def step(number, hidden, caches, codes):
+            chosen = choose(hidden, number)
+            again = tf.concat([chosen, chosen], axis=0) if guided else chosen
+            place = self.text_length + 1 + number
+            x = self.code_embedding(again[:, None])
+            x += tf.cast(self._position(place), x.dtype)
+            hidden, caches = self._through_blocks(x, mask, caches, place)
+            return number + 1, hidden, caches, codes.write(number, chosen)
+
+        last = self.code_count - 1
+        number, hidden, caches, codes = tf.while_loop(
+            lambda number, *_: number < last,
+            step,
+            (0, hidden[:, -1:], caches, codes),
+            parallel_iterations=1,
+        )
+        codes = codes.write(last, choose(hidden, last))
+        ids = tf.transpose(codes.stack())
+        images = self.image_tokenizer.draw(tf.reshape(ids, (drawn, self.code_count)))
+        return tf.cast(tf.round(images), tf.uint8)
+
+    def _prompt(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The text's part of the sequence, and what may be attended to in all of it."""
+        inputs = self.select("text", self.preprocess({"text": texts}))
+        text = self.text_encoder(inputs, training=False)
+        begin = tf.fill((tf.shape(texts)[0], 1), self.image_tokenizer.num_codes)
+        x = ops.concatenate(
+            [self.text_projection(text["tokens"]), self.code_embedding(begin)], axis=1
+        )
+        x = x + self.positions(x)
+        codes = tf.ones((tf.shape(texts)[0], self.code_count), bool)
+        return x, tf.concat([tf.cast(text["mask"], bool), codes], axis=1)
+
+    def _position(self, place: tf.Tensor) -> tf.Tensor:
+        return self.positions.position_embeddings.value[place]
+
+    def _through_blocks(self, x, mask, caches, place):
+        """Runs new places of the sequence through the blocks.
+
+        Args:
+            x: `(batch, new, hidden_dim)`.
+            mask: bool `(batch, all places)`.
+            caches: Keys and values of the places before, a tensor a block.
+            place: Number of the first new place.
+        """
+        allowed = tf.repeat(mask[:, None], tf.shape(x)[1], axis=1)
+        filled = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x, cache = block(
+                x,
+                decoder_attention_mask=allowed,
+                self_attention_cache=cache,
+                self_attention_cache_update_index=place,
+                training=False,
+            )
+            filled.append(cache)
+        return x, filled
+
+    def serving_functions(self) -> dict:
+        """What an exported model can be asked: `serving_default`, texts to PNG files.
+
+        Its inputs are `text`, string `(batch,)`, and `seed`, an int32 scalar.
+        """
+        specs = {
+            "text": tf.TensorSpec([None], tf.string, name="text"),
+            "seed": tf.TensorSpec([], tf.int32, name="seed"),
+        }
+        return {"serving_default": (self.serve, specs)}
+
+    def serve(self, text: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Draws texts: what the exported model runs.
+
+        Args:
+            text: string tensor `(batch,)`.
+            seed: int32 scalar.
+
+        Returns:
+            dict of `image`, string tensor `(batch,)`, PNG files.
+        """
+        images = self.draw_texts(text, tf.stack([seed, 0]), **self.serving_settings)
+        spec = tf.TensorSpec((), tf.string)
+        return {
+            "image": tf.map_fn(tf.io.encode_png, images, fn_output_signature=spec)
+        }

@@ -1,0 +1,159 @@
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype("float32")
+
+
+def make_model(**compiled):
+    keras.utils.set_random_seed(0)
+    model = kmmft.models.ImageTokenizer(
+        8, num_codes=6, code_dim=2, widths=(4, 4), blocks=0, discriminator_widths=(4,)
+    )
+    compiled = {"adversarial_weight": 0.5, **compiled}
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), **compiled)
+    return model
+
+
+def numbers(model):
+    return [variable.numpy() for variable in model.weights]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after three steps on one device, and its logs."""
+    model = make_model()
+    history = model.fit(
+        IMAGES, batch_size=8, epochs=3, shuffle=False, verbose=0, validation_data=IMAGES
+    )
+    return model, history.history
+
+
+def test_replicas_train_as_one_device(trained, two_replicas):
+    with two_replicas.scope():
+        model = make_model()
+    history = model.fit(IMAGES, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    for there, here in zip(numbers(model), numbers(trained[0]), strict=True):
+        np.testing.assert_allclose(there, here, atol=1e-5)
+    for name in ("loss", "l1", "discriminator"):
+        np.testing.assert_allclose(
+            history.history[name], trained[1][name], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_codes_and_drawing_belong_together(trained):
+    model, _ = trained
+    outputs = model(IMAGES, training=False)
+    ids = model.encode(IMAGES, batch_size=3)
+    np.testing.assert_array_equal(ids, outputs["token_ids"])
+    drawn = model.decode(ids, batch_size=3)
+    expected = np.clip(outputs["image"], 0, 255)
+    assert drawn.dtype == np.uint8
+    np.testing.assert_allclose(drawn, expected, atol=0.51)
+
+
+def test_validation_loss_is_that_of_the_images(trained):
+    model, history = trained
+    outputs = model(IMAGES, training=False)
+    l1 = np.abs(IMAGES - outputs["image"]).mean() / 127.5
+    np.testing.assert_allclose(history["val_l1"][-1], l1, rtol=1e-4)
+    codes = model.codebook.codes.numpy()[np.asarray(outputs["token_ids"])]
+    away = np.asarray(outputs["vectors"]).reshape(codes.shape) - codes
+    expected = l1 + 0.25 * (away**2).mean()
+    np.testing.assert_allclose(history["val_loss"][-1], expected, rtol=1e-4)
+
+
+def test_discriminator_waits_for_its_start():
+    waiting = make_model(adversarial_start=2, run_eagerly=True)
+    before = [v.numpy() for v in waiting.discriminator.trainable_variables]
+    waiting.fit(IMAGES, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    for old, new in zip(before, waiting.discriminator.trainable_variables, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+    waiting.fit(IMAGES, batch_size=8, shuffle=False, verbose=0)
+    moved = zip(before, waiting.discriminator.trainable_variables, strict=True)
+    assert any((old != new.numpy()).any() for old, new in moved)
+
+
+def test_one_step_is_the_sum_of_its_losses():
+    """A step's gradient against that of the whole loss, written out again."""
+    model = make_model()
+    model.compile(keras.optimizers.SGD(1.0), commitment_weight=0.3, run_eagerly=True)
+    model.codebook.trainable = False
+    old = {v.path: v.numpy() for v in model.trainable_variables}
+    codes = model.codebook.codes.numpy()
+    last = model.drawing.get_layer("pixels").kernel.value
+    image = tf.constant(IMAGES)
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = model(image, training=True)
+        drawn = outputs["image"] / 127.5 - 1
+        l1 = tf.reduce_mean(tf.abs(image / 127.5 - 1 - drawn))
+        chosen = tf.reshape(tf.gather(codes, outputs["token_ids"]), (8, 2, 2, 2))
+        commitment = tf.reduce_mean((outputs["vectors"] - chosen) ** 2)
+        fooled = -tf.reduce_mean(model.discriminator(drawn))
+        real = model.discriminator(image / 127.5 - 1)
+        fake = model.discriminator(tf.stop_gradient(drawn))
+        hinge = tf.reduce_mean(tf.nn.relu(1 - real)) + tf.reduce_mean(
+            tf.nn.relu(1 + fake)
+        )
+        with tape.stop_recording():
+            factor = tf.norm(tape.gradient(l1, last))
+            factor /= tf.norm(tape.gradient(fooled, last)) + 1e-4
+        generator = l1 + 0.3 * commitment + 0.1 * factor * fooled
+        judge = hinge / 2
+    expected = {}
+    critics = {v.path for v in model.discriminator.trainable_variables}
+    for variable in model.trainable_variables:
+        loss = judge if variable.path in critics else generator
+        expected[variable.path] = old[variable.path] - tape.gradient(
+            loss, variable.value
+        )
+    model.fit(IMAGES, batch_size=8, shuffle=False, verbose=0)
+    for variable in model.trainable_variables:
+        np.testing.assert_allclose(
+            variable.numpy(), expected[variable.path], atol=1e-5, err_msg=variable.path
+        )
+
+
+def test_perceptual_distance_by_hand():
+    backbone = keras_hub.models.ViTBackbone((8, 8, 3), 4, 1, 2, 8, 16)
+    encoder = kmmft.encoders.ImageEncoder(backbone)
+    distance = kmmft.models.PerceptualDistance(encoder)
+    other = IMAGES[::-1].copy()
+    a, b = (np.asarray(encoder(x)["tokens"]) for x in (IMAGES, other))
+    a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    expected = ((a - b) ** 2).sum(-1).mean(1)
+    np.testing.assert_allclose(distance(IMAGES, other), expected, rtol=1e-4)
+    model = make_model(perceptual=distance, run_eagerly=True)
+    before = [v.numpy() for v in encoder.weights]
+    model.fit(IMAGES, batch_size=8, verbose=0)
+    for old, new in zip(before, encoder.weights, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
+def test_saved_and_loaded(trained, tmp_path):
+    model, _ = trained
+    model.save(tmp_path / "tokenizer.keras")
+    loaded = keras.saving.load_model(tmp_path / "tokenizer.keras")
+    np.testing.assert_array_equal(loaded.encode(IMAGES), model.encode(IMAGES))
+    np.testing.assert_allclose(
+        loaded(IMAGES)["image"], model(IMAGES)["image"], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", [7, (8, 12), 2])
+def test_size_must_divide(size):
+    with pytest.raises(ValueError, match="Received: image_size="):
+        kmmft.models.ImageTokenizer(size, widths=(4, 4, 4))
+
+
+def test_only_its_own_losses_and_whole_batches():
+    model = make_model()
+    with pytest.raises(ValueError, match="Received: loss='mse'"):
+        model.compile("sgd", loss="mse")
+    model.micro_batch_size = 4
+    with pytest.raises(ValueError, match="micro_batch_size=4"):
+        model.fit(IMAGES, batch_size=8, verbose=0)

@@ -1,0 +1,151 @@
+import io
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "square"]
+TEXTS = ["red square", "blue", "", "square red blue"]
+IMAGES = tf.constant(
+    np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype("float32")
+)
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    tokenizer = kmmft.models.ImageTokenizer(
+        8, num_codes=6, code_dim=2, widths=(4, 4), blocks=0, discriminator_widths=(4,)
+    )
+    text = kmmft.encoders.TextEncoder(
+        keras_hub.models.BertBackbone(len(WORDS), 1, 2, 8, 16, dropout=0.0),
+        keras_hub.models.BertTokenizer(WORDS, lowercase=True),
+        sequence_length=5,
+    )
+    model = kmmft.models.TextToImage(
+        text, tokenizer, hidden_dim=8, num_layers=2, num_heads=2
+    )
+    # Positions of their own, so that a wrong one would be seen.
+    positions = model.positions.position_embeddings
+    positions.assign(np.random.default_rng(1).normal(size=positions.shape))
+    model.compile(keras.optimizers.SGD(0.5))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def inputs(model):
+    return model.prepare_batch({"text": tf.constant(TEXTS), "image": IMAGES})
+
+
+def test_loss_is_the_mean_cross_entropy_of_the_codes(model, inputs):
+    outputs = model(inputs)
+    codes = model.image_tokenizer.encode(IMAGES)
+    np.testing.assert_array_equal(outputs["image_token_ids"], codes)
+    chances = np.take_along_axis(
+        np.asarray(tf.nn.log_softmax(outputs["logits"])), codes[..., None], axis=-1
+    )
+    found = model.compute_loss(y_pred=outputs)
+    np.testing.assert_allclose(found, -chances.mean(), rtol=1e-5)
+
+
+def test_no_code_sees_itself_or_later_ones(model, inputs):
+    before = np.asarray(model(inputs)["logits"])
+    changed = tf.concat([IMAGES[:, :4], 255 - IMAGES[:, 4:]], axis=1)
+    after = np.asarray(model({**inputs, "image": changed})["logits"])
+    codes = [model.image_tokenizer.encode(x) for x in (IMAGES, changed)]
+    row, first = next(zip(*np.nonzero(codes[0] != codes[1]), strict=True))
+    np.testing.assert_allclose(
+        before[row, : first + 1], after[row, : first + 1], atol=1e-5
+    )
+    assert np.abs(before[row, first + 1 :] - after[row, first + 1 :]).max() > 1e-4
+
+
+def test_cached_drawing_is_the_models_own_likeliest_codes(model, inputs):
+    """Codes of `generate`, one after the other from the cache, against whole passes."""
+    drawn = model.generate(TEXTS, temperature=0.0)
+    codes = np.zeros((4, model.code_count), np.int32)
+    text = model.text_encoder(model.select("text", inputs))
+    mask = np.concatenate([text["mask"], np.ones_like(codes, bool)], axis=1)
+    for place in range(model.code_count):
+        before = np.concatenate([np.full((4, 1), 6), codes[:, :-1]], axis=1)
+        x = tf.concat(
+            [model.text_projection(text["tokens"]), model.code_embedding(before)], 1
+        )
+        x += model.positions(x)
+        for block in model.blocks:
+            x = block(x, decoder_padding_mask=mask)
+        logits = model.code_logits(model.last_norm(x[:, model.text_length + place]))
+        codes[:, place] = np.argmax(logits, axis=-1)
+    assert len(np.unique(codes)) > 1
+    np.testing.assert_array_equal(drawn, model.image_tokenizer.decode(codes))
+
+
+def test_seeds_and_guidance(model):
+    first, again, other = (model.generate(TEXTS, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    # Without a difference that the text makes there is nothing to guide.
+    empty = {"temperature": 0.0}
+    plain = model.generate(["", ""], **empty)
+    np.testing.assert_array_equal(
+        plain, model.generate(["", ""], guidance_scale=3.0, **empty)
+    )
+    guided = model.generate(TEXTS, guidance_scale=30.0, **empty)
+    assert (guided != model.generate(TEXTS, **empty)).any()
+    with pytest.raises(ValueError, match="Received: none"):
+        model.generate([])
+
+
+def test_replicas_train_as_one_device_and_the_tokenizer_does_not(two_replicas):
+    dataset = tf.data.Dataset.from_tensors({"text": TEXTS, "image": IMAGES})
+    weights = []
+    for scope in (two_replicas.scope(), None):
+        if scope:
+            with scope:
+                trained = make_model()
+        else:
+            trained = make_model()
+        frozen = [v.numpy() for v in trained.image_tokenizer.weights]
+        start = [v.numpy() for v in trained.trainable_variables]
+        batches = dataset.map(trained.prepare_batch)
+        trained.fit(batches.repeat(2), verbose=0)
+        weights.append([v.numpy() for v in trained.weights])
+        for old, new in zip(frozen, trained.image_tokenizer.weights, strict=True):
+            np.testing.assert_array_equal(old, new.numpy())
+        moved = zip(start, trained.trainable_variables, strict=True)
+        assert all((old != new.numpy()).any() for old, new in moved)
+    for there, here in zip(*weights, strict=True):
+        np.testing.assert_allclose(there, here, atol=1e-5)
+
+
+def test_saved_loaded_and_exported(model, inputs, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded(inputs)["logits"], model(inputs)["logits"], atol=1e-5
+    )
+    model.serving_settings = {"top_k": 3}
+    raw = {"text": TEXTS, "seed": 5}
+    path = kmmft.export.export_model(model, tmp_path / "export", raw)
+    served = tf.saved_model.load(path).signatures["serving_default"](
+        text=tf.constant(TEXTS), seed=tf.constant(5)
+    )
+    images = [tf.io.decode_png(png).numpy() for png in served["image"].numpy()]
+    expected = model.draw_texts(tf.constant(TEXTS), tf.constant([5, 0]), top_k=3)
+    np.testing.assert_array_equal(images, expected)
+    assert io.BytesIO(served["image"].numpy()[0]).read(4) == b"\x89PNG"
+
+
+def test_heads_must_divide(model):
+    with pytest.raises(ValueError, match="num_heads=3"):
+        kmmft.models.TextToImage(
+            model.text_encoder, model.image_tokenizer, hidden_dim=8, num_heads=3
+        )
