@@ -44,32 +44,35 @@ def filter_logits(
         # What the classes before it add up to.
         before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
         worst = tf.where(before < top_p, ordered, ordered.dtype.max)
-        logits = _mask(
-            logits, logits >= tf.reduce_min(worst, axis=-1, keepdims=True)
-        )
+        logits = _mask(logits, logits >= tf.reduce_min(worst, axis=-1, keepdims=True))
     return logits
 
 
-def sample(logits: tf.Tensor, seed, temperature: float = 1.0) -> tf.Tensor:
-    """Draws one class a row.
+def sample(logits: tf.Tensor, seeds: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+    """Draws one class a row; what is drawn depends on no other row.
 
     Args:
         logits: float tensor `(rows, classes)`; `-inf` is never drawn.
-        seed: int tensor `(2,)`.
+        seeds: int32 tensor `(rows, 2)`.
         temperature: Below 1 the likeliest become likelier; 0 takes the likeliest.
 
     Returns:
         int32 tensor `(rows,)`.
 
     Example:
-        >>> kmmft.layers.sample(tf.constant([[0.0, 9.0]]), (0, 1), 0.0).numpy()
+        >>> kmmft.layers.sample(tf.constant([[0.0, 9.0]]), [[0, 1]]).numpy()
         array([1], dtype=int32)
     """
     if temperature == 0:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
     # The maximum of Gumbel noise and logits is distributed as they say.
-    uniform = tf.random.stateless_uniform(
-        tf.shape(logits), seed=seed, minval=1e-20, maxval=1.0, dtype=logits.dtype
+    spec = tf.TensorSpec((logits.shape[-1],), logits.dtype)
+    uniform = tf.map_fn(
+        lambda seed: tf.random.stateless_uniform(
+            spec.shape, seed=seed, minval=1e-20, maxval=1.0, dtype=spec.dtype
+        ),
+        tf.convert_to_tensor(seeds),
+        fn_output_signature=spec,
     )
     noise = -tf.math.log(-tf.math.log(uniform))
     return tf.argmax(logits / temperature + noise, axis=-1, output_type=tf.int32)

@@ -61,13 +61,15 @@ class ImageGeneration:
         graphs = vars(self).setdefault("_drawing_graphs", {})
         if setting not in graphs:
             graphs[setting] = tf.function(
-                lambda texts, seed: self.draw_texts(texts, seed, *setting),
+                lambda texts, seeds: self.draw_texts(texts, seeds, *setting),
                 reduce_retracing=True,
             )
+        seeds = np.random.SeedSequence(seed).generate_state(len(texts)).astype("int32")
         parts = []
         for start in range(0, len(texts), batch_size):
-            part = tf.constant(list(texts[start : start + batch_size]))
-            parts.append(graphs[setting](part, tf.constant([seed, start])).numpy())
+            part = slice(start, start + batch_size)
+            drawn = graphs[setting](tf.constant(list(texts[part])), seeds[part])
+            parts.append(drawn.numpy())
         return np.concatenate(parts)
 
     def forget_graphs(self) -> None:
@@ -77,7 +79,7 @@ class ImageGeneration:
     def draw_texts(
         self,
         texts: tf.Tensor,
-        seed: tf.Tensor,
+        seeds: tf.Tensor,
         guidance_scale: float = 1.0,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -87,7 +89,7 @@ class ImageGeneration:
 
         Args:
             texts: string tensor `(batch,)`.
-            seed: int32 tensor `(2,)`.
+            seeds: int32 tensor `(batch,)`; a picture depends on its own one alone.
             guidance_scale: As in `generate`, and so are the others.
 
         Returns:
@@ -114,7 +116,7 @@ class ImageGeneration:
                 conditioned, free = logits[:drawn], logits[drawn:]
                 logits = free + guidance_scale * (conditioned - free)
             logits = filter_logits(logits / (temperature or 1.0), top_k, top_p)
-            noise = tf.random.experimental.stateless_fold_in(seed, number)
+            noise = tf.stack([seeds, tf.fill(tf.shape(seeds), number)], axis=1)
             return sample(logits, noise, temperature=float(temperature > 0))
 
         def step(number, hidden, caches, codes):
@@ -178,11 +180,11 @@ class ImageGeneration:
     def serving_functions(self) -> dict:
         """What an exported model can be asked: `serving_default`, texts to PNG files.
 
-        Its inputs are `text`, string `(batch,)`, and `seed`, an int32 scalar.
+        Its inputs are `text`, string `(batch,)`, and `seed`, int32 `(batch,)`.
         """
         specs = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
-            "seed": tf.TensorSpec([], tf.int32, name="seed"),
+            "seed": tf.TensorSpec([None], tf.int32, name="seed"),
         }
         return {"serving_default": (self.serve, specs)}
 
@@ -191,13 +193,11 @@ class ImageGeneration:
 
         Args:
             text: string tensor `(batch,)`.
-            seed: int32 scalar.
+            seed: int32 tensor `(batch,)`.
 
         Returns:
             dict of `image`, string tensor `(batch,)`, PNG files.
         """
-        images = self.draw_texts(text, tf.stack([seed, 0]), **self.serving_settings)
+        images = self.draw_texts(text, seed, **self.serving_settings)
         spec = tf.TensorSpec((), tf.string)
-        return {
-            "image": tf.map_fn(tf.io.encode_png, images, fn_output_signature=spec)
-        }
+        return {"image": tf.map_fn(tf.io.encode_png, images, fn_output_signature=spec)}

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmmft.layers import filter_logits, sample
+import kmmft
+from kmmft.layers import filter_logits
+
+sample = tf.function(kmmft.layers.sample)
+
+
+def seeds(first):
+    return np.stack([np.full(4000, first), np.arange(4000)], axis=1).astype("int32")
+
 
 PROBABILITIES = np.array([[0.1, 0.4, 0.2, 0.3], [0.7, 0.1, 0.15, 0.05]], "float32")
 
@@ -34,17 +42,19 @@ def test_wrong_limits(wrong):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_draws_as_often_as_the_logits_say(temperature):
-    logits = np.repeat(np.log(PROBABILITIES[:1]), 20_000, axis=0)
-    drawn = sample(logits, seed=(1, 2), temperature=temperature).numpy()
+    logits = np.repeat(np.log(PROBABILITIES[:1]), 4000, axis=0)
+    drawn = sample(logits, seeds(7), temperature=temperature).numpy()
     expected = PROBABILITIES[0] ** (1 / temperature)
     shares = np.bincount(drawn, minlength=4) / len(drawn)
-    np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.015)
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.03)
 
 
 def test_same_seed_same_draw_and_excluded_classes_never():
-    logits = filter_logits(tf.zeros((500, 4)) + [0.0, 1.0, 2.0, 3.0], top_k=2)
-    first, again = (sample(logits, seed=(3, 4)).numpy() for _ in range(2))
+    logits = filter_logits(tf.tile([[0.0, 1.0, 2.0, 3.0]], (4000, 1)), top_k=2)
+    first, again = (sample(logits, seeds(3)).numpy() for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert set(first) == {2, 3}
-    assert (sample(logits, seed=(5, 4)).numpy() != first).any()
-    assert set(sample(logits, seed=(3, 4), temperature=0.0).numpy()) == {3}
+    # A row's draw is its own.
+    np.testing.assert_array_equal(sample(logits[:9], seeds(3)[:9]), first[:9])
+    assert (sample(logits, seeds(5)).numpy() != first).any()
+    assert set(sample(logits, seeds(3), temperature=0.0).numpy()) == {3}

@@ -13,7 +13,7 @@ from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.stable_hash import check_fractions
 from tfrecords_tools.write_records import write_records
 
-_SHAPES = ("circle", "rectangle", "triangle")
+SHAPES = ("circle", "rectangle", "triangle")
 
 
 def build_easy_vqa(
@@ -51,15 +51,9 @@ def build_easy_vqa(
 
     started = time.perf_counter()
     check_fractions(validation_fraction)
-    source = pathlib.Path(source_dir) if source_dir else _package_data()
     bad_rows = BadRows(options.skip_bad)
-    records = [
-        record
-        for split in ("train", "test")
-        for record in _read_split(source, split, bad_rows)
-    ]
     return write_records(
-        records,
+        read_easy_vqa(source_dir, bad_rows),
         bad_rows,
         output_dir=output_dir,
         name=name,
@@ -69,6 +63,21 @@ def build_easy_vqa(
         validation_fraction=validation_fraction,
         description="easy-VQA: questions about pictures of simple shapes.",
     )
+
+
+def read_easy_vqa(source_dir: str | None, bad_rows: BadRows) -> list[SourceRecord]:
+    """The questions of both splits; validation is not cut from training yet.
+
+    Args:
+        source_dir: As in `build_easy_vqa`.
+        bad_rows: Takes the rows that are no questions.
+    """
+    source = pathlib.Path(source_dir) if source_dir else _package_data()
+    return [
+        record
+        for split in ("train", "test")
+        for record in _read_split(source, split, bad_rows)
+    ]
 
 
 def _package_data() -> pathlib.Path:
@@ -120,4 +129,4 @@ def _read_split(
 def _question_type(answer: str) -> str:
     if answer in ("yes", "no"):
         return "yes/no"
-    return "shape" if answer in _SHAPES else "color"
+    return "shape" if answer in SHAPES else "color"

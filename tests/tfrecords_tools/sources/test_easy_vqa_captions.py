@@ -1,0 +1,49 @@
+import json
+
+import pytest
+import tensorflow_datasets as tfds
+
+from tfrecords_tools import build_easy_vqa_captions
+from tfrecords_tools.sources.easy_vqa_captions import facts
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("what color is the triangle?", "blue", {"triangle", "blue"}),
+        ("what is the blue shape?", "circle", {"circle", "blue"}),
+        ("does the image contain a rectangle?", "yes", {"rectangle"}),
+        ("is there a triangle in the image?", "no", set()),
+        ("is there not a blue shape?", "no", {"blue"}),
+        ("does the image not contain a gray shape?", "yes", set()),
+    ],
+)
+def test_what_a_question_tells(question, answer, expected):
+    assert facts(question, answer) == expected
+
+
+def test_captions_of_pictures_that_are_known(tmp_path, encoded_image):
+    for split in ("train", "test"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        for number in range(3):
+            path = tmp_path / split / f"images/{number}.png"
+            path.write_bytes(encoded_image(number))
+        rows = [
+            ["what color is the shape?", "red", 0],
+            ["is there a circle?", "yes", 0],
+            ["what color is the triangle?", "teal", 1],
+            # Of this picture nobody knows the shape.
+            ["what color is the shape?", "teal", 2],
+        ]
+        (tmp_path / split / "questions.json").write_text(json.dumps(rows))
+    result = build_easy_vqa_captions(
+        output_dir=tmp_path / "data", source_dir=tmp_path, validation_fraction=0.0
+    )
+    assert result.num_records == {"train": 2, "test": 2}
+    records = tfds.as_numpy(
+        tfds.builder_from_directory(result.directory).as_dataset("test")
+    )
+    assert {r["id"]: list(r["captions"]) for r in records} == {
+        b"test-0": [b"a red circle"],
+        b"test-1": [b"a teal triangle"],
+    }
