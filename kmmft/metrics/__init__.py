@@ -4,6 +4,7 @@ from kmmft.metrics.bleu import bleu
 from kmmft.metrics.caption_metrics import caption_metrics
 from kmmft.metrics.caption_tokens import caption_tokens
 from kmmft.metrics.cider import CiderD, cider_d
+from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
 from kmmft.metrics.meteor import meteor
 from kmmft.metrics.retrieval import (
@@ -25,6 +26,7 @@ __all__ = [
     "caption_metrics",
     "caption_tokens",
     "cider_d",
+    "frechet_distance",
     "full_precision",
     "meteor",
     "normalize_answer",

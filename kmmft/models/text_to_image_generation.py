@@ -129,7 +129,7 @@ class ImageGeneration:
             return number + 1, hidden, caches, codes.write(number, chosen)
 
         last = self.code_count - 1
-        number, hidden, caches, codes = tf.while_loop(
+        _, hidden, caches, codes = tf.while_loop(
             lambda number, *_: number < last,
             step,
             (0, hidden[:, -1:], caches, codes),
