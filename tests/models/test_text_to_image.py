@@ -86,20 +86,24 @@ def test_cached_drawing_is_the_models_own_likeliest_codes(model, inputs):
     np.testing.assert_array_equal(drawn, model.image_tokenizer.decode(codes))
 
 
-def test_seeds_and_guidance(model):
+def test_seeds(model):
     first, again, other = (model.generate(TEXTS, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    # Without a difference that the text makes there is nothing to guide.
-    empty = {"temperature": 0.0}
-    plain = model.generate(["", ""], **empty)
-    np.testing.assert_array_equal(
-        plain, model.generate(["", ""], guidance_scale=3.0, **empty)
-    )
-    guided = model.generate(TEXTS, guidance_scale=30.0, **empty)
-    assert (guided != model.generate(TEXTS, **empty)).any()
     with pytest.raises(ValueError, match="Received: none"):
         model.generate([])
+
+
+def test_guidance(model):
+    seeds = tf.zeros(len(TEXTS), tf.int32)
+
+    def draw(texts, scale):
+        return model.draw_texts(tf.constant(texts), seeds, scale, 0.0).numpy()
+
+    # Without a difference that the text makes there is nothing to guide.
+    empty = [""] * len(TEXTS)
+    np.testing.assert_array_equal(draw(empty, 1.0), draw(empty, 3.0))
+    assert (draw(TEXTS, 30.0) != draw(TEXTS, 1.0)).any()
 
 
 def test_replicas_train_as_one_device_and_the_tokenizer_does_not(two_replicas):
