@@ -21,8 +21,8 @@ from tfrecords_tools.reshard import reshard_data
 from tfrecords_tools.sample import sample_data
 from tfrecords_tools.sources.annotations import build_annotations
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
-from tfrecords_tools.sources.huggingface import build_huggingface
 from tfrecords_tools.sources.easy_vqa_captions import build_easy_vqa_captions
+from tfrecords_tools.sources.huggingface import build_huggingface
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
 from tfrecords_tools.sources.open_clip_art import build_open_clip_art
