@@ -6,16 +6,13 @@ from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.fusion_classifier import FusionClassifier
 from kmmft.models.fusion_generator import FusionGenerator
-from kmmft.models.load_dual_encoder import load_dual_encoder
-from kmmft.models.multi_task import MultiTask
-from kmmft.models.prefix_decoder import PrefixDecoder
-from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
-from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.image_tokenizer import ImageTokenizer
 from kmmft.models.load_dual_encoder import load_dual_encoder
 from kmmft.models.multi_task import MultiTask
 from kmmft.models.perceptual_distance import PerceptualDistance
+from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
+from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
 from kmmft.models.tight_video_text import TightVideoText
 from kmmft.models.token_texts import TokenTexts
@@ -30,12 +27,11 @@ __all__ = [
     "FusionGenerator",
     "GradNorm",
     "Greedy",
-    "MultiTask",
-    "PrefixDecoder",
-    "Sampling",
     "ImageTokenizer",
     "MultiTask",
     "PerceptualDistance",
+    "PrefixDecoder",
+    "Sampling",
     "TextToImage",
     "TightVideoText",
     "TokenTexts",
