@@ -30,7 +30,7 @@ def shuffled_batches(
     """
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        # `shuffle` mixes the global seed into its own; see `shuffled_epochs`.
+        # `shuffle` mixes the global seed into its own.
         tf.random.set_seed(1)
         key = tf.random.experimental.stateless_fold_in(
             tf.constant(seed, tf.int64), epoch
