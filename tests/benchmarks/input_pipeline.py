@@ -6,6 +6,11 @@ its second ones), and against decoding the same JPEGs in full and no more. All d
 same: random resized crop, flip, brightness, contrast and saturation. Each row has a
 process of its own. Ratios are of images in a second of one core's time, which other
 programs beside disturb least. Targets: 1.5 times the peer, 0.8 of the decoder.
+
+Measured on two cores that were shared with much other work, images in a second of a
+core: decoding alone 860 to 1,090, `ImageAugmentation.decode` 520, webdataset with
+torchvision's decoder 220, with Pillow 150. So the second target is not reached: 0.48 to
+0.60. Of a crop, decoding takes about 0.9 ms, bilinear resizing 0.35, colours 0.55.
 """
 
 import io
