@@ -122,7 +122,7 @@ def _with_word(texts, index, words):
 
 
 def _loose(shape: tf.TensorShape) -> tf.TensorShape:
-    """A shape of which only the rank and the last axis are sure to stay."""
+    """A shape whose first axis is open, since a graph does not know the batch."""
     if not shape.rank:
         return shape
     return tf.TensorShape([None, *shape[1:]])
