@@ -79,6 +79,8 @@ def _check_teachers(names: Mapping[str, Sequence[str]], others: set[str]) -> Non
 
 
 def _check_group(group: tf.Tensor) -> None:
+    # `train_on_batch` passes NumPy arrays on where steps run eagerly.
+    group = tf.convert_to_tensor(group)
     is_flat = group.shape.rank == 1 or (group.shape.rank == 2 and group.shape[1] == 1)
     if not (group.dtype.is_integer and is_flat):
         raise ValueError(
