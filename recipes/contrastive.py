@@ -350,23 +350,27 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     model.save(unfinished)
     unfinished.replace(run.path / "model.keras")
     if not (run.export / "1").exists():
-        records = kmmft.data.first_records(source, "test", 3)
         caption = caption_function(config, source)
-        raw = {
-            "image": [record["image"] for record in records],
-            "text": [caption(record, None).numpy() for record in records],
-        }
+
+        def raw(split, count):
+            records = kmmft.data.first_records(source, split, count)
+            return {
+                "image": [record["image"] for record in records],
+                "text": [caption(record, None).numpy() for record in records],
+            }
+
         classes = source.features["label"].names if config.flyp else []
         kmmft.export.export_bundle(
             model,
             run.export,
-            raw,
+            raw("test", 3),
             card=kmmft.export.ModelCard.from_run(
                 run, "Contrastive fine-tuning", source, metrics
             ),
             version=1,
             class_names=classes,
             templates=[config.template],
+            training_sample=raw("train", 300),
         )
     report(
         title="Contrastive fine-tuning",

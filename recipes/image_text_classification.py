@@ -248,11 +248,18 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     if not (run.export / "1").exists():
         records = kmmft.data.first_records(source, "test", 3)
-        raw = {name: [record[name] for record in records] for name in model.encoders}
+        trained_on = kmmft.data.first_records(source, "train", 300)
         card = kmmft.export.ModelCard.from_run(
             run, "Image-text classification", source, metrics
         )
-        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
+        kmmft.export.export_bundle(
+            model,
+            run.export,
+            model.raw_columns(records),
+            card=card,
+            version=1,
+            training_sample=model.raw_columns(trained_on),
+        )
     kmmft.evaluation.report_classifier(
         run,
         predictions,

@@ -230,13 +230,21 @@ def export_and_ask(
 ) -> Table:
     """Exports the model, and has a process without Keras answer three questions."""
     records = kmmft.data.first_records(source, "test", 3)
-    raw = {name: [record[name] for record in records] for name in model.encoders}
+    raw = model.raw_columns(records)
     version = run.export / "1"
     if not version.exists():
         card = kmmft.export.ModelCard.from_run(
             run, "Visual question answering", source, metrics
         )
-        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
+        trained_on = kmmft.data.first_records(source, "train", 300)
+        kmmft.export.export_bundle(
+            model,
+            run.export,
+            raw,
+            card=card,
+            version=1,
+            training_sample=model.raw_columns(trained_on),
+        )
     served = kmmft.export.ask_in_fresh_process(version, raw)
     return Table(
         "Asked of the served model, in a process without Keras",

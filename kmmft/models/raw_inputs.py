@@ -2,7 +2,7 @@
 
 import base64
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -239,6 +239,18 @@ class RawInputs:
             )
             for modality, encoder in self.encoders.items()
         }
+
+    def raw_columns(self, records: Sequence[Mapping]) -> dict[str, list]:
+        """Raw inputs of some records, as exports and `classify` take them.
+
+        Args:
+            records: Dicts of a record's features, such as those of
+                `kmmft.data.first_records`.
+
+        Returns:
+            By modality, a list with one value a record.
+        """
+        return {name: [record[name] for record in records] for name in self.encoders}
 
     def _raw_names(self) -> list[str]:
         names = list(self.encoders)

@@ -1,6 +1,7 @@
 """Exports a model with all that an operator needs beside it."""
 
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from kmmft.data.decoded_rows import MAX_PIXELS
 from kmmft.export.bundle.deployment import write_deployment
+from kmmft.export.bundle.drift_reference import FEWEST_ROWS, write_drift_reference
 from kmmft.export.bundle.generated_client import client_source
 from kmmft.export.bundle.latency import measure_latency
 from kmmft.export.bundle.model_card import Measured, ModelCard
@@ -22,6 +24,9 @@ from kmmft.export.bundle.templates import write_file
 from kmmft.export.bundle.warmup import write_warmup_requests
 from kmmft.export.export_model import model_signatures
 from kmmft.export.saved_model import CheckedModel, export_saved_model
+from kmmft.export.signature import Signature
+
+logger = logging.getLogger(__name__)
 
 
 def export_bundle(
@@ -35,6 +40,7 @@ def export_bundle(
     version: int | None = None,
     max_batch_size: int = 32,
     latency_target_ms: int = 200,
+    training_sample: Mapping[str, Sequence] | None = None,
     **options: Any,
 ) -> pathlib.Path:
     """Exports a model as `export_model` does, with everything to serve it.
@@ -58,6 +64,10 @@ def export_bundle(
         version: As in `export_model`.
         max_batch_size: How many rows the server puts together at most.
         latency_target_ms: 95th percentile of the latency at which Kubernetes adds pods.
+        training_sample: Raw inputs as `examples`, some hundred rows of the training
+            data: `kmmft-serve` compares live requests of the first signature with how
+            they are distributed. None of them is kept. Of fewer than 50 nothing can
+            be said: a warning, and requests are not compared.
         **options: As in `export_model`.
 
     Returns:
@@ -122,6 +132,26 @@ def _measure(
         parity=json.loads(parity.read_text()),
         limits=_limits(model, options),
     )
+
+
+def _keep_distribution(
+    directory: pathlib.Path,
+    signatures: Mapping[str, Signature],
+    training_sample: Mapping[str, Sequence],
+) -> None:
+    count = min(map(len, training_sample.values()))
+    if count < FEWEST_ROWS:
+        logger.warning(
+            "A training sample of %d rows is too small to tell drift from", count
+        )
+        return
+    first = _first(signatures)
+    sample = signatures[first].example_inputs(training_sample)
+    write_drift_reference(directory, {first: sample})
+
+
+def _first(requests: Mapping[str, Any]) -> str:
+    return "serving_default" if "serving_default" in requests else next(iter(requests))
 
 
 def _limits(model: keras.Model, options: Mapping[str, Any]) -> list[str]:

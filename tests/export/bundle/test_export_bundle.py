@@ -44,7 +44,15 @@ def exported(model, tmp_path_factory):
         class_names=CLASSES,
         templates=["what {}"],
         max_pixels=1000,
+        training_sample={"image": RAW["image"] * 20, "text": TEXTS * 20},
     )
+
+
+def test_the_training_datas_distribution_is_kept(exported):
+    path = exported / "assets.extra/drift_reference.json"
+    (signature, statistics), *_ = json.loads(path.read_text()).items()
+    assert signature == "serving_default"
+    assert {"text/words", "image/bytes", "similarity"} <= set(statistics)
 
 
 @pytest.fixture(scope="module")
