@@ -11,6 +11,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}
 # The Python API has no functions of these names.
 _UNNAMED_CORE_OPS = {"Const", "Placeholder", "_Arg", "_Retval"}
+# In TensorFlow's library too, but in another module: what `keras.ops.slice_update`, and
+# so the cache of a model that writes, is made of.
+_UNNAMED_CORE_OPS |= {"XlaDynamicUpdateSlice"}
 
 
 def graph_ops(directory: pathlib.Path) -> set[str]:
@@ -54,7 +57,9 @@ def check_graph_ops(directory: pathlib.Path) -> list[str]:
 
 
 def _is_text_op(name: str) -> bool:
-    return any(hasattr(library, name) for library in _text_libraries())
+    # In Python "TFText>FastWordpieceDetokenize" has a name that Python can spell.
+    attribute = name.replace(">", "_")
+    return any(hasattr(library, attribute) for library in _text_libraries())
 
 
 @functools.cache
