@@ -11,6 +11,11 @@ kmmft[text_metrics]`.
     python -m recipes.captioning --preset open_clip_art
     python -m recipes.captioning --manifest pairs.csv --decoder gpt2_base_en
 
+The preset open_clip_art trains for 6 minutes. Of 252 test pictures its
+captions reach ROUGE-L 11.6 % and CIDEr-D 0.181, where the nearest picture's captions
+have 9.9 % and 0.281: 1,672 titles, most of them used once, are too few to learn to
+write, and copying a near-duplicate's title finds whole phrases.
+
 The decoder is a small transformer from scratch that writes in the word pieces of the
 training captions, or with `--decoder` a GPT-2 of KerasHub with the picture as prefix.
 The table shows the model among its floors: the most frequent training caption, and the
