@@ -21,6 +21,11 @@ EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
 example:
   python -m tfrecords_tools build easy_vqa --output_dir data"""
 
+EASY_VQA_CAPTIONS = """The easy-VQA pictures, with captions such as "a blue circle".
+
+example:
+  python -m tfrecords_tools build easy_vqa_captions --output_dir data"""
+
 ANNOTATIONS = """Published data sets in the formats they come in, with local images.
 
 examples:

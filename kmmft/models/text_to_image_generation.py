@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.layers.sampling import filter_logits, sample
+from kmmft.models.served_rows import ServedFunction, ServedRows
 
 
 class ImageGeneration:
@@ -177,16 +178,19 @@ class ImageGeneration:
             filled.append(cache)
         return x, filled
 
-    def serving_functions(self) -> dict:
+    def serving_functions(self, **options) -> dict[str, ServedFunction]:
         """What an exported model can be asked: `serving_default`, texts to PNG files.
 
         Its inputs are `text`, string `(batch,)`, and `seed`, int32 `(batch,)`.
+
+        Args:
+            **options: As for `kmmft.models.served_rows.ServedRows`.
         """
         specs = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
             "seed": tf.TensorSpec([None], tf.int32, name="seed"),
         }
-        return {"serving_default": (self.serve, specs)}
+        return {"serving_default": ServedRows(self, **options)(self.serve, specs)}
 
     def serve(self, text: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Draws texts: what the exported model runs.
