@@ -12,6 +12,9 @@ from kmmft.evaluation.classifier_report import report_classifier
 from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
+from kmmft.evaluation.explain import Explanation, explain
+from kmmft.evaluation.explain_faithfulness import deletion_insertion
+from kmmft.evaluation.explain_section import explanation_section, heat_overlay
 from kmmft.evaluation.feature_probe import feature_probe
 from kmmft.evaluation.forgetting import ForgettingMeter
 from kmmft.evaluation.forgetting_result import Forgetting
@@ -70,6 +73,7 @@ __all__ = [
     "TEMPLATES",
     "Confusion",
     "Example",
+    "Explanation",
     "Forgetting",
     "ForgettingMeter",
     "Hit",
@@ -91,10 +95,14 @@ __all__ = [
     "classification_metrics",
     "compare_methods",
     "confusion_matrix",
+    "deletion_insertion",
     "drift_section",
     "encode_records",
     "environment",
+    "explain",
+    "explanation_section",
     "feature_probe",
+    "heat_overlay",
     "interpolation_section",
     "linear_cka",
     "majority_floor",
