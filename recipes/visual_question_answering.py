@@ -56,6 +56,9 @@ class Config(kmmft.training.RecipeConfig):
     """Dropout in the head."""
     horizontal_flip: bool = True
     """Whether training images are mirrored at random."""
+    explained: int = 0
+    """Test examples whose answers the report explains, by hiding parts of picture and
+    question."""
     compare_floors: bool = False
     """Also trains without image, without question, and with both encoders frozen."""
 
@@ -81,6 +84,7 @@ PRESETS = {
         sequence_length=12,
         epochs=1,
         validations_per_epoch=4,
+        explained=6,
     ),
     "smoke": Config(
         data="shapes",
@@ -96,6 +100,7 @@ PRESETS = {
         batch_size=16,
         learning_rate=1e-2,
         max_bad_fraction=0.0,
+        explained=1,
     ),
 }
 FLOORS = {
@@ -259,6 +264,22 @@ def export_and_ask(
     )
 
 
+def explanations(
+    config: Config,
+    model: kmmft.models.FusionClassifier,
+    source: kmmft.data.RecordSource,
+) -> list[str]:
+    """A section of the report: which patches and words made the first answers."""
+    if not config.explained:
+        return []
+    examples = [
+        {name: record[name] for name in model.encoders}
+        for record in kmmft.data.first_records(source, "test", config.explained)
+    ]
+    found = [kmmft.evaluation.explain(model, one, "occlusion") for one in examples]
+    return [kmmft.evaluation.explanation_section(found)]
+
+
 def accuracy_table(metrics: dict[str, float]) -> Table:
     """Test accuracy overall and by question type, with the floors."""
     types = sorted(
@@ -318,6 +339,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         text="question",
         metrics=metrics,
         tables=[accuracy_table(metrics), asked],
+        sections=explanations(config, model, source),
         notes=__doc__.split("\n", 1)[0],
     )
     run.write_metrics(metrics)
