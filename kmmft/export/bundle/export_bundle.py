@@ -65,7 +65,7 @@ def export_bundle(
         max_batch_size: How many rows the server puts together at most.
         latency_target_ms: 95th percentile of the latency at which Kubernetes adds pods.
         training_sample: Raw inputs as `examples`, some hundred rows of the training
-            data: `kmmft-serve` compares live requests of the first signature with how
+            data: `kmmft-serve` compares live requests with how
             they are distributed. None of them is kept. Of fewer than 50 nothing can
             be said: a warning, and requests are not compared.
         **options: As in `export_model`.
@@ -92,14 +92,18 @@ def export_bundle(
             f"`max_batch_size` must be positive. Received: {max_batch_size}."
         )
 
+    signatures = model_signatures(model, **options)
+
     def finish(checked: CheckedModel) -> None:
         write_warmup_requests(checked.directory, name, checked.requests)
+        if training_sample is not None:
+            _keep_distribution(checked, signatures, training_sample)
         measured = _measure(checked, name, model, options)
         write_file(checked.directory / "README.md", card.render(measured))
 
     directory = export_saved_model(
         path,
-        model_signatures(model, **options),
+        signatures,
         resources=[model],
         examples=examples,
         tolerance=tolerance,
@@ -135,7 +139,7 @@ def _measure(
 
 
 def _keep_distribution(
-    directory: pathlib.Path,
+    checked: CheckedModel,
     signatures: Mapping[str, Signature],
     training_sample: Mapping[str, Sequence],
 ) -> None:
@@ -145,13 +149,10 @@ def _keep_distribution(
             "A training sample of %d rows is too small to tell drift from", count
         )
         return
-    first = _first(signatures)
-    sample = signatures[first].example_inputs(training_sample)
-    write_drift_reference(directory, {first: sample})
-
-
-def _first(requests: Mapping[str, Any]) -> str:
-    return "serving_default" if "serving_default" in requests else next(iter(requests))
+    sample = signatures["serving_default"].example_inputs(training_sample)
+    write_drift_reference(
+        checked.directory, checked.functions, {"serving_default": sample}
+    )
 
 
 def _limits(model: keras.Model, options: Mapping[str, Any]) -> list[str]:
