@@ -329,7 +329,8 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         raw = {"image": [record["image"] for record in records]}
         if model.search.draws:
             raw["seed"] = [config.seed] * len(records)
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        card = kmmft.export.ModelCard.from_run(run, "Captioning", source, metrics)
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     kmmft.evaluation.report_texts(
         run,
         written,

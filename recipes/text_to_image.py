@@ -13,6 +13,7 @@ this model, and is asked for shape and colour. Both stages go on after a kill.
 import collections
 import dataclasses
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -48,6 +49,8 @@ class Config(kmmft.training.RecipeConfig):
     """Whether the text encoder's weights are trained, or stay frozen."""
     num_codes: int = 128
     """Codes of the image tokenizer."""
+    tokenizer_blocks: int = 1
+    """Residual blocks of the image tokenizer at each size."""
     tokenizer_epochs: int = 20
     """Passes over the training data for the image tokenizer."""
     tokenizer_learning_rate: float = 1e-3
@@ -88,6 +91,7 @@ PRESETS = {
         image_size=32,
         sequence_length=8,
         num_codes=16,
+        tokenizer_blocks=0,
         tokenizer_epochs=1,
         perceptual_weight=0.0,
         hidden_dim=16,
@@ -181,7 +185,11 @@ def train_tokenizer(
     steps = kmmft.data.steps_per_epoch(source, "train", config.batch_size)
     total = steps * config.tokenizer_epochs
     tokenizer = kmmft.models.ImageTokenizer(
-        config.image_size, config.num_codes, code_dim=8, widths=(32, 64, 64)
+        config.image_size,
+        config.num_codes,
+        code_dim=8,
+        widths=(32, 64, 64),
+        blocks=config.tokenizer_blocks,
     )
     perceptual = None
     if config.perceptual_weight:
@@ -244,9 +252,11 @@ def train(
     )
     model.serving_settings = drawing_settings(config)
     metrics |= {"train/seconds": seconds}
-    metrics["test/loss"] = model.evaluate(
-        build_data(config, source, "test", tokenizer, model.prepare_batch), verbose=0
-    )
+    test = build_data(config, source, "test", tokenizer, model.prepare_batch)
+    with warnings.catch_warnings():
+        # Keras warns where data ends, if it did not know their length.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        metrics["test/loss"] = model.evaluate(test, verbose=0)
     return model, metrics
 
 
@@ -322,7 +332,10 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     if not (run.export / "1").exists():
         raw = {"text": texts[:2], "seed": np.arange(2, dtype="int32")}
-        kmmft.export.export_model(model, run.export, raw, version=1)
+        card = kmmft.export.ModelCard.from_run(
+            run, "Pictures of texts", source, metrics
+        )
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     report(run, metrics, texts, pictures, answers)
     run.write_metrics(metrics)
     return metrics
