@@ -1,6 +1,7 @@
 """The pre-norm attention block of the fusion layers."""
 
 import keras
+from keras import ops
 
 
 class AttentionBlock(keras.layers.Layer):
@@ -74,7 +75,7 @@ class AttentionBlock(keras.layers.Layer):
         attended = self.attention(
             normed,
             self.context_norm(context) if self.cross else normed,
-            attention_mask=None if key_mask is None else key_mask[:, None, :],
+            attention_mask=None if key_mask is None else ops.expand_dims(key_mask, 1),
             training=training,
         )
         x = x + self.dropout(attended, training=training)

@@ -100,17 +100,17 @@ class AttentionPooling(keras.layers.Layer):
         mask = ops.ones_like(tokens[..., 0], "bool") if mask is None else mask
         mask = ops.cast(mask, "bool")
         # A weight of zero does not silence NaN, so padding is zeroed as well.
-        tokens = ops.where(mask[..., None], tokens, 0.0)
+        tokens = ops.where(ops.expand_dims(mask, -1), tokens, 0.0)
         query = ops.cast(self.query, self.compute_dtype)
         query = ops.broadcast_to(query, (ops.shape(tokens)[0], *query.shape[1:]))
         attended = self.attention(
-            query, tokens, attention_mask=mask[:, None, :], training=training
+            query, tokens, attention_mask=ops.expand_dims(mask, 1), training=training
         )
         pooled = self.attention_norm(query + attended)
         pooled = self.output_norm(pooled + self.output_projection(self.hidden(pooled)))[
             :, 0
         ]
-        return ops.where(ops.any(mask, axis=1)[:, None], pooled, 0.0)
+        return ops.where(ops.any(mask, axis=1, keepdims=True), pooled, 0.0)
 
     def compute_mask(self, inputs, previous_mask=None):
         return None

@@ -85,7 +85,7 @@ class FiLMFusion(Fusion):
         condition = self.projections[self.condition](inputs[self.condition])
         tokens = self.projections[self.modulated](inputs[self.modulated])
         parts = ops.split(
-            self.modulation(condition)[:, None], 2 * self.num_layers, axis=-1
+            ops.expand_dims(self.modulation(condition), 1), 2 * self.num_layers, axis=-1
         )
         for index, dense in enumerate(self.blocks):
             delta, beta = parts[2 * index], parts[2 * index + 1]

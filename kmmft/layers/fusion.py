@@ -158,7 +158,7 @@ class Fusion(keras.layers.Layer):
                 column = ops.any(ops.cast(feature["mask"], "bool"), axis=1)
             if modality in present:
                 column = ops.logical_and(column, ops.cast(present[modality], "bool"))
-            columns.append(column[:, None])
+            columns.append(ops.expand_dims(column, 1))
         # Not `stack`: TensorFlow's graph optimizer loses an axis where a stack is
         # sliced by `[:, index, None]`.
         return ops.concatenate(columns, axis=1)
@@ -176,13 +176,15 @@ class Fusion(keras.layers.Layer):
         if "tokens" in feature:
             tokens, mask = feature["tokens"], feature.get("mask")
         else:
-            tokens, mask = feature["pooled"][:, None], None
+            tokens, mask = ops.expand_dims(feature["pooled"], 1), None
         if mask is None:
             mask = ops.ones_like(tokens[..., 0], "bool")
         mask = ops.logical_and(ops.cast(mask, "bool"), here)
         # Padding takes the replacement too, which keeps its NaN out of the
         # attention; only an absent modality's first place is ever attended to.
-        tokens = ops.where(mask[..., None], tokens, self.replacements[modality])
+        tokens = ops.where(
+            ops.expand_dims(mask, -1), tokens, self.replacements[modality]
+        )
         first = ops.arange(ops.shape(tokens)[1], dtype="int32") == 0
         absent = ops.logical_and(ops.logical_not(here), first)
         return tokens, ops.logical_or(mask, absent)

@@ -49,7 +49,7 @@ class Pooling(keras.layers.Layer):
 
     def call(self, tokens, mask=None):
         mask = ops.ones_like(tokens[..., 0], "bool") if mask is None else mask
-        mask = ops.cast(mask, "bool")[..., None]
+        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
         if self.mode == "cls":
             return ops.where(mask[:, 0], tokens[:, 0], 0.0)
         if self.mode == "last":

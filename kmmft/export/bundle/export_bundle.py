@@ -22,6 +22,7 @@ from kmmft.export.bundle.serving_configs import write_serving_configs
 from kmmft.export.bundle.signature_table import signature_table, write_signature_table
 from kmmft.export.bundle.templates import write_file
 from kmmft.export.bundle.warmup import write_warmup_requests
+from kmmft.export.directory_size import megabytes
 from kmmft.export.export_model import model_signatures
 from kmmft.export.saved_model import CheckedModel, export_saved_model
 from kmmft.export.signature import Signature
@@ -112,7 +113,7 @@ def export_bundle(
     )
     base, number = directory.parent, int(directory.name)
     write_serving_configs(base, name, number, max_batch_size)
-    write_deployment(base, name, _megabytes(directory), latency_target_ms)
+    write_deployment(base, name, megabytes(directory), latency_target_ms)
     source = client_source(name, number, signature_table(directory))
     write_file(base / "serving" / "client.py", source)
     return directory
@@ -128,8 +129,8 @@ def _measure(
         name=name,
         version=checked.version,
         parameters=model.count_params(),
-        size_mb=_megabytes(directory),
-        weights_mb=_megabytes(directory / "variables"),
+        size_mb=megabytes(directory),
+        weights_mb=megabytes(directory / "variables"),
         latency=measure_latency(function, checked.requests["serving_default"]),
         hardware=_hardware(),
         signatures=write_signature_table(directory),
@@ -183,11 +184,6 @@ def _hardware() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     device = f"{len(gpus)} GPU" if gpus else f"{os.cpu_count()} CPU cores"
     return f"{device}, {platform.machine()}, TensorFlow {tf.__version__}"
-
-
-def _megabytes(directory: pathlib.Path) -> float:
-    files = (file for file in directory.rglob("*") if file.is_file())
-    return sum(file.stat().st_size for file in files) / 2**20
 
 
 def _checked_name(name: str) -> str:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 _LONGEST_SECONDS = 10.0
@@ -18,7 +19,7 @@ def measure_latency(
     """Times a signature in this process, from raw bytes to answers.
 
     Args:
-        function: The traced signature.
+        function: The traced signature, or what answers as one, also in arrays.
         inputs: A few rows of each input; they are repeated.
         batch_sizes: Numbers of rows.
         seconds: How long each batch size is repeated, at least three times. Sizes that
@@ -46,6 +47,6 @@ def _median_seconds(function, batch: Mapping[str, tf.Tensor], seconds: float) ->
     times, end = [], time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
-        tf.nest.map_structure(lambda x: x.numpy(), function(**batch))
+        tf.nest.map_structure(np.asarray, function(**batch))
         times.append(time.perf_counter() - start)
     return statistics.median(times)
