@@ -10,6 +10,7 @@ from kmmft.evaluation.classification import (
 )
 from kmmft.evaluation.classifier_report import report_classifier
 from kmmft.evaluation.clips import animated_clip
+from kmmft.evaluation.compression import Compression, compression_recall
 from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.explain import Explanation, explain
@@ -71,6 +72,7 @@ from kmmft.evaluation.zero_shot_evaluator import ZeroShotEvaluator
 __all__ = [
     "PENALTIES",
     "TEMPLATES",
+    "Compression",
     "Confusion",
     "Example",
     "Explanation",
@@ -94,6 +96,7 @@ __all__ = [
     "caption_table",
     "classification_metrics",
     "compare_methods",
+    "compression_recall",
     "confusion_matrix",
     "deletion_insertion",
     "drift_section",

@@ -1,8 +1,6 @@
 """Finding the vectors, and what they stand for, that are nearest to a question."""
 
 import dataclasses
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from kmmft.evaluation.compression import CompressedRows, Compression
+from kmmft.evaluation.index_files import read_index, write_index
 from kmmft.evaluation.nearest_rows import ExactRows, FaissRows
 from kmmft.metrics import unit_vectors
-
-FILE = "index.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +43,12 @@ class SearchIndex:
         metadata: A dict that JSON can hold for each vector, such as `{"caption": ...}`.
         faiss: A faiss factory string, such as "HNSW32", for an approximate search that
             is faster with millions of vectors. Needs `pip install kmmft[search]`.
+        compression: For an approximate search that keeps less in memory, a
+            `kmmft.evaluation.Compression`. Not together with `faiss`.
 
     Raises:
-        ValueError: If there is no vector, one is not finite, an id comes twice, or
-            the lengths differ.
+        ValueError: If there is no vector, one is not finite, an id comes twice,
+            the lengths differ, or `faiss` and `compression` are both given.
 
     Example:
         >>> index = kmmft.evaluation.SearchIndex(
@@ -66,19 +66,21 @@ class SearchIndex:
         ids: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         faiss: str | None = None,
+        compression: Compression | None = None,
     ):
         vectors = unit_vectors("vectors", vectors)
         ids = [str(row) for row in range(len(vectors))] if ids is None else list(ids)
-        self._set(vectors, ids, metadata, faiss)
+        self._set(vectors, ids, metadata, faiss, compression)
 
-    def _set(self, vectors, ids, metadata, faiss) -> None:
+    def _set(self, vectors, ids, metadata, faiss, compression) -> None:
         metadata = [{} for _ in ids] if metadata is None else list(metadata)
         _check_ids(vectors, ids, metadata)
         self.vectors = vectors
         self.ids = ids
         self.metadata = metadata
         self.faiss = faiss
-        self._rows = ExactRows(vectors) if faiss is None else FaissRows(vectors, faiss)
+        self.compression = compression
+        self._rows = _searched_rows(vectors, faiss, compression)
 
     @classmethod
     def build(
@@ -90,6 +92,7 @@ class SearchIndex:
         metadata: Sequence[Mapping[str, Any]] | None = None,
         batch_size: int = 64,
         faiss: str | None = None,
+        compression: Compression | None = None,
     ) -> "SearchIndex":
         """Encodes raw images or texts and puts them in an index.
 
@@ -97,7 +100,7 @@ class SearchIndex:
             model: A model with towers, such as `kmmft.models.DualEncoder`.
             modality: The tower that `raw` goes to.
             raw: Encoded images, or texts.
-            ids, metadata, faiss: As for `SearchIndex`.
+            ids, metadata, faiss, compression: As for `SearchIndex`.
             batch_size: How many are encoded at a time.
 
         Returns:
@@ -108,7 +111,8 @@ class SearchIndex:
             index = kmmft.evaluation.SearchIndex.build(model, "image", jpegs, ids=names)
             index.query(model, text="a red bird")
         """
-        return cls(model.encode(modality, raw, batch_size), ids, metadata, faiss)
+        vectors = model.encode(modality, raw, batch_size)
+        return cls(vectors, ids, metadata, faiss, compression)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -216,6 +220,7 @@ class SearchIndex:
             [*self.ids, *ids],
             [*self.metadata, *metadata],
             self.faiss,
+            self.compression,
         )
 
     def save(self, directory: str | os.PathLike) -> None:
@@ -228,29 +233,13 @@ class SearchIndex:
         Args:
             directory: Where to; made if it is not there.
         """
-        path = pathlib.Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
-        vectors = np.ascontiguousarray(self.vectors)
-        digest = hashlib.sha256(vectors).hexdigest()[:16]
-        file = path / f"vectors-{digest}.npy"
-        if not file.exists():
-            temporary = path / f".{file.name}.{os.getpid()}"
-            with temporary.open("wb") as stream:
-                np.save(stream, vectors)
-            temporary.replace(file)
         described = {
-            "vectors": file.name,
-            "shape": vectors.shape,
             "faiss": self.faiss,
+            "compression": self.compression and dataclasses.asdict(self.compression),
             "ids": self.ids,
             "metadata": self.metadata,
         }
-        temporary = path / f".{FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(described), encoding="utf-8")
-        temporary.replace(path / FILE)
-        for old in path.glob("vectors-*.npy"):
-            if old != file:
-                old.unlink()
+        write_index(pathlib.Path(directory), self.vectors, described)
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "SearchIndex":
@@ -265,20 +254,30 @@ class SearchIndex:
         Raises:
             ValueError: If there is no index, or it is not whole.
         """
-        path = pathlib.Path(directory)
-        try:
-            described = json.loads((path / FILE).read_text(encoding="utf-8"))
-            vectors = np.load(path / described["vectors"], mmap_mode="r")
-            if list(vectors.shape) != described["shape"]:
-                raise ValueError(f"vectors are {vectors.shape}")
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"There must be an index that `save` wrote. Received: {path} "
-                f"({error}). Build the index again."
-            ) from error
+        vectors, described = read_index(pathlib.Path(directory))
+        how = described.get("compression")  # older indexes have none
         index = cls.__new__(cls)
-        index._set(vectors, described["ids"], described["metadata"], described["faiss"])
+        index._set(
+            vectors,
+            described["ids"],
+            described["metadata"],
+            described["faiss"],
+            None if how is None else Compression(**how),
+        )
         return index
+
+
+def _searched_rows(
+    vectors: np.ndarray, faiss: str | None, compression: Compression | None
+):
+    if faiss is not None and compression is not None:
+        raise ValueError(
+            "Either `faiss` or `compression` may be given. "
+            f"Received: faiss={faiss!r}, compression={compression}."
+        )
+    if compression is not None:
+        return CompressedRows(vectors, compression)
+    return ExactRows(vectors) if faiss is None else FaissRows(vectors, faiss)
 
 
 def _check_ids(
