@@ -14,6 +14,7 @@ import functools
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import kmmft
@@ -61,6 +62,12 @@ class Config(kmmft.training.RecipeConfig):
     question."""
     compare_floors: bool = False
     """Also trains without image, without question, and with both encoders frozen."""
+    variants: bool = False
+    """Also exports small and fast variants, measured on 1,000 test questions."""
+    max_latency_ms: float = 0.0
+    """Longest time of one question that the chosen variant may take; 0 for any."""
+    max_size_mb: float = 0.0
+    """Largest size of the chosen variant; 0 for any."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -280,6 +287,47 @@ def explanations(
     return [kmmft.evaluation.explanation_section(found)]
 
 
+def variants_table(
+    config: Config,
+    model: kmmft.models.FusionClassifier,
+    source: kmmft.data.RecordSource,
+    run: kmmft.training.RunDirectory,
+) -> Table:
+    """Exports variants, and chooses the most accurate within the budget."""
+    test = kmmft.data.first_records(source, "test", 1000)
+    known = kmmft.data.first_records(source, "train", 200)
+    raw, examples = (
+        {name: [record[name] for record in records] for name in model.encoders}
+        for records in (test, known)
+    )
+    truth = np.array([record["answer"].encode() for record in test], object)
+    variants = kmmft.export.export_variants(
+        model,
+        run.path / "variants",
+        examples,
+        lambda answer: np.mean(answer(raw)["label"] == truth),
+        baseline=run.export / "1",
+    )
+    try:
+        chosen = kmmft.export.choose_variant(
+            variants, config.max_latency_ms or None, config.max_size_mb or None
+        )
+        number = variants.index(chosen)
+        note = f"Chosen within the budget: {chosen.name}, in {chosen.directory}."
+    except ValueError as error:  # the run is worth its report all the same
+        number, note = None, str(error)
+    return Table(
+        f"Variants of the served model, on {len(test)} test questions",
+        ["variant", "MB", "ms, 1 row", "ms, 8", "ms, 32", "accuracy", "refused"],
+        [
+            [v.name, v.size_mb, *map(v.latency_ms.get, (1, 8, 32)), v.score, v.refused]
+            for v in variants
+        ],
+        highlight=number,
+        note=note,
+    )
+
+
 def accuracy_table(metrics: dict[str, float]) -> Table:
     """Test accuracy overall and by question type, with the floors."""
     types = sorted(
@@ -328,7 +376,11 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics |= tested
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     asked = export_and_ask(model, source, run, metrics)
-    kmmft.evaluation.print_table(asked)
+    tables = [accuracy_table(metrics), asked]
+    if config.variants:
+        tables.append(variants_table(config, model, source, run))
+    for table in tables[1:]:
+        kmmft.evaluation.print_table(table)
     kmmft.evaluation.report_classifier(
         run,
         predictions,
@@ -338,7 +390,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         class_names=report_names(model, predictions),
         text="question",
         metrics=metrics,
-        tables=[accuracy_table(metrics), asked],
+        tables=tables,
         sections=explanations(config, model, source),
         notes=__doc__.split("\n", 1)[0],
     )

@@ -59,11 +59,16 @@ def check_graph_ops(directory: pathlib.Path) -> list[str]:
 def _is_text_op(name: str) -> bool:
     # In Python "TFText>FastWordpieceDetokenize" has a name that Python can spell.
     attribute = name.replace(">", "_")
-    return any(hasattr(library, attribute) for library in _text_libraries())
+    return any(hasattr(library, attribute) for library in load_text_ops())
 
 
 @functools.cache
-def _text_libraries() -> list:
+def load_text_ops() -> list:
+    """Loads the operations of tensorflow_text, which exported text models need.
+
+    Returns:
+        The modules of its libraries; none if it is not installed.
+    """
     spec = importlib.util.find_spec("tensorflow_text")
     if spec is None:
         return []

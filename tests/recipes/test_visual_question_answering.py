@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -56,6 +57,37 @@ def test_served_model_answers_as_the_tested_one(run):
     )["label"]
     truth = np.array([record["answer"].numpy() for record in records])
     assert (answers.numpy() == truth).mean() == pytest.approx(metrics["test/accuracy"])
+
+
+def test_variants_are_listed_and_one_is_chosen(run, monkeypatch):
+    config, _, folder = run
+    asked = {}
+
+    def always_red(raw):
+        return {"label": np.full(len(raw["question"]), b"red", object)}
+
+    def measured(model, path, examples, evaluate, baseline):
+        asked.update(path=path, baseline=baseline, rows=len(examples["image"]))
+        row = kmmft.export.Variant(
+            "float32", str(baseline), 100.0, {1: 20.0, 8: 40.0, 32: 90.0}
+        )
+        row = dataclasses.replace(row, score=float(evaluate(always_red)), drop=0.0)
+        small = dataclasses.replace(row, name="int8", size_mb=30.0)
+        return [row, small, kmmft.export.Variant("float16", refused="too bad")]
+
+    monkeypatch.setattr(kmmft.export, "export_variants", measured)
+    source = kmmft.data.open_source(folder / "data/shapes/1.0.0")
+    directory = kmmft.training.RunDirectory(folder, config)
+    model = types.SimpleNamespace(encoders={"image": None, "question": None})
+    for limit, highlight, note in [(50, 1, "Chosen"), (5, None, "max_size_mb=5")]:
+        limited = dataclasses.replace(config, max_size_mb=limit)
+        table = recipe.variants_table(limited, model, source, directory)
+        assert table.highlight == highlight and note in table.note
+    assert asked["baseline"] == folder / "export/1" and asked["rows"] > 0
+    assert asked["path"] == folder / "variants"
+    score = pytest.approx(1 / 6)  # half the questions are for one of three colours
+    assert table.rows[1] == ["int8", 30.0, 20.0, 40.0, 90.0, score, ""]
+    assert table.rows[2] == ["float16", None, None, None, None, None, "too bad"]
 
 
 def test_the_same_command_again_runs_nothing(run, capsys):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from kmmft.export.graph_ops import load_text_ops
 from kmmft.export.variants.litert import DESCRIPTION_FILE, MODEL_FILE, PREPROCESS
 
 THREADS = 2
@@ -89,6 +90,7 @@ def load_variant(directory: str | os.PathLike) -> LoadedVariant:
 
 
 def _saved_model_function(path: pathlib.Path) -> Callable[..., Mapping]:
+    load_text_ops()
     loaded = tf.saved_model.load(str(path))
 
     def answer(**raw):

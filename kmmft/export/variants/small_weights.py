@@ -31,8 +31,8 @@ def export_small_weights(
     """Exports a model as `export_model` does, with weights stored in few bits.
 
     The graph turns them back into the model's own precision at each request, and
-    computes as before: the files and the memory between requests shrink, the time of
-    a request does not.
+    computes as before: the files and the memory between requests shrink, while a
+    request takes a little longer (some 10 ms for 27 million weights on two CPU cores).
 
     - `float16`, `bfloat16`: all weights, but those that float16 cannot hold.
     - `int8`: matrices and kernels of 1,024 values or more, rounded to 255 steps
