@@ -40,8 +40,7 @@ def write_litert(
     - `litert_float32`: no quantisation.
     - `litert_int8`: int8 weights, activations quantised as they come (dynamic).
     - `litert_int8_calibrated`: int8 weights and activations, whose ranges are taken
-      from the examples; float32 in and out. Made for convolutions: what attention adds
-      for masked tokens is so large that a text encoder may lose nearly everything.
+      from the examples; float32 in and out. It may lose much: measure it.
 
     Args:
         model: A model of `kmmft.models` with `serve`.
