@@ -67,7 +67,7 @@ class BadRows:
                 f"{place}: {reason} Or pass skip_bad=True (--skip_bad) to leave such "
                 "rows out."
             )
-        _logger.warning("Skipped %s: %s", place, reason)
+        _logger.warning("Skipped %s", _printable(f"{place}: {reason}"))
         self.found.append((place, reason))
 
     def leave_out(self, place: Place, why: LeftOut) -> None:
@@ -93,3 +93,8 @@ class BadRows:
         for place, why in self.left_out:
             row = {"file": place.file, "line": place.line, "reason": why.reason}
             yield row | {"filter": why.filter}
+
+
+def _printable(text: str) -> str:
+    """Without what no log can hold, such as the bytes of a file name that is no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
