@@ -96,5 +96,5 @@ class BadRows:
 
 
 def _printable(text: str) -> str:
-    """Without what no log can hold, such as the bytes of a file name that is no UTF-8."""
+    """As a log can hold it: a file name's bytes need not be UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -203,15 +203,17 @@ def test_save_and_load(name, request, tmp_path):
 def test_a_model_that_draws_is_served_with_a_seed(model):
     model.search = Sampling(top_k=3)
     try:
-        function, specs = model.serving_functions()["serving_default"]
-        served = tf.function(lambda **raw: function(**raw)["text"], autograph=False)
+        asked = model.serving_functions()["serving_default"]
+        served = tf.function(
+            lambda **raw: asked.function(**raw)["text"], autograph=False
+        )
         texts, again, others = (
             served(**raw_of(model), seed=tf.constant([seed] * 4)).numpy().tolist()
             for seed in (4, 4, 5)
         )
     finally:
         model.search = BEAMS
-    assert set(specs) == {"image", "seed"}
+    assert set(asked.inputs) == {"image", "seed"}
     assert texts == again != others
 
 
