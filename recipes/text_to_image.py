@@ -97,8 +97,9 @@ PRESETS = {
         hidden_dim=16,
         num_layers=1,
         pictures_per_text=1,
-        epochs=1,
+        epochs=3,
         batch_size=16,
+        learning_rate=5e-3,
         max_bad_fraction=0.0,
     ),
 }

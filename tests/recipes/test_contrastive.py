@@ -138,7 +138,7 @@ def test_class_names_as_captions(tiny_encoders, tmp_path):
         train_image_encoder=True,
         train_text_encoder=True,
         image_size=32,
-        epochs=6,
+        epochs=15,
         output_dir=str(tmp_path),
     )
     metrics = contrastive.main(config)
