@@ -41,7 +41,6 @@ from kmmft.layers.logit_scale import LogitScale
 from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
-from kmmft.layers.sampling import filter_logits, sample
 from kmmft.layers.tensor_fusion import TensorFusion
 from kmmft.layers.tight_similarity import TightSimilarity
 from kmmft.layers.transformer_fusion import TransformerFusion
@@ -65,6 +64,4 @@ __all__ = [
     "TightSimilarity",
     "TransformerFusion",
     "UnitLength",
-    "filter_logits",
-    "sample",
 ]

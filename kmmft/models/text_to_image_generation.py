@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kmmft.layers.sampling import filter_logits, sample
+from kmmft.models.sampling import filter_logits, sample
 from kmmft.models.served_rows import ServedFunction, ServedRows
 
 
@@ -41,7 +41,7 @@ class ImageGeneration:
                 the difference that the text makes: 1 is the model as it is, more
                 keeps closer to the text. Needs training with empty texts.
             temperature: Of the drawing; 0 takes the likeliest code each time.
-            top_k: As in `kmmft.layers.filter_logits`.
+            top_k: As in `kmmft.models.sampling.filter_logits`.
             top_p: Likewise.
             seed: The same seed draws the same pictures.
             batch_size: How many are drawn at a time.

@@ -21,6 +21,7 @@ ARGUMENTS = {
         "dropout_rate": 0.1,
     },
     "BilinearFusion": {**FUSION, "factor": 3},
+    "Codebook": {"num_codes": 4, "decay": 0.9, "min_count": 0.2},
     "ConcatFusion": {**FUSION, "activation": "tanh"},
     "CrossAttentionFusion": {
         **FUSION,

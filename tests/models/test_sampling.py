@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import kmmft
-from kmmft.layers import filter_logits
+from kmmft.models import sampling
+from kmmft.models.sampling import filter_logits
 
-sample = tf.function(kmmft.layers.sample)
+sample = tf.function(sampling.sample)
 
 
 def seeds(first):

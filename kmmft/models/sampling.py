@@ -23,7 +23,7 @@ def filter_logits(
 
     Example:
         >>> logits = tf.math.log([0.5, 0.3, 0.2])
-        >>> kept = kmmft.layers.filter_logits(logits, top_p=0.6)
+        >>> kept = filter_logits(logits, top_p=0.6)
         >>> tf.nn.softmax(kept).numpy().round(3).tolist()
         [0.625, 0.375, 0.0]
 
@@ -60,7 +60,7 @@ def sample(logits: tf.Tensor, seeds: tf.Tensor, temperature: float = 1.0) -> tf.
         int32 tensor `(rows,)`.
 
     Example:
-        >>> kmmft.layers.sample(tf.constant([[0.0, 9.0]]), [[0, 1]]).numpy()
+        >>> sample(tf.constant([[0.0, 9.0]]), [[0, 1]]).numpy()
         array([1], dtype=int32)
     """
     if temperature == 0:
