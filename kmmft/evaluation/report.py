@@ -14,6 +14,7 @@ import numpy as np
 from kmmft.evaluation import report_figures, report_text
 from kmmft.evaluation.environment import environment
 from kmmft.evaluation.report_parts import Confusion, Example, Table
+from kmmft.training.whole_files import write_whole
 
 MAX_TABLE_CLASSES = 20
 MAX_PAIRS = 12
@@ -113,18 +114,7 @@ def write_report(
         environment=report_text.flatten(described),
         version=described.get("kmmft", ""),
     )
-    return _replace(pathlib.Path(path), page)
-
-
-def _replace(path: pathlib.Path, text: str) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_whole(pathlib.Path(path), page)
 
 
 def _tile(name: str, metrics: Mapping[str, float]) -> dict[str, str]:

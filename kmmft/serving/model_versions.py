@@ -2,12 +2,12 @@
 
 import logging
 import pathlib
-import re
 import threading
 from collections.abc import Callable
 
 from kmmft.serving.request_error import RequestError
 from kmmft.serving.served_model import ServedModel
+from kmmft.serving.version_labels import version_labels
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class ModelVersions:
             for path in self.base.glob("[0-9]*")
             if path.name.isdigit() and (path / "saved_model.pb").exists()
         }
-        labels = {k: v for k, v in _labels(self.base).items() if v in found}
+        labels = {k: v for k, v in version_labels(self.base).items() if v in found}
         models = {}
         for number in sorted({max(found, default=0), *labels.values()} & set(found)):
             model = self._models.get(number) or self._load(found[number])
@@ -135,11 +135,3 @@ class ModelVersions:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-
-
-def _labels(base: pathlib.Path) -> dict[str, int]:
-    path = base / "serving" / "models.config"
-    if not path.exists():
-        return {}
-    pairs = re.findall(r'key: "(\w+)"\s+value: (\d+)', path.read_text())
-    return {label: int(version) for label, version in pairs}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kmmft.training.quarantine import Quarantine
+from kmmft.training.whole_files import write_whole
 
 
 class RunDirectory:
@@ -152,6 +153,4 @@ class RunDirectory:
             return list(csv.DictReader(lines))
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(self.path / name)
+        write_whole(self.path / name, text)

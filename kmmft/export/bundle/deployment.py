@@ -3,7 +3,8 @@
 import pathlib
 import re
 
-from kmmft.export.bundle.templates import render, write_file
+from kmmft.export.bundle.templates import render
+from kmmft.training.whole_files import write_whole
 
 _FILES = {
     "docker-compose.yml": "docker-compose.yml.jinja",
@@ -37,7 +38,7 @@ def write_deployment(
         "latency_target_ms": latency_target_ms,
     }
     for path, template in _FILES.items():
-        write_file(base / "serving" / path, render(template, **values))
+        write_whole(base / "serving" / path, render(template, **values))
 
 
 def _server_arguments(name: str) -> list[str]:

@@ -20,12 +20,12 @@ from kmmft.export.bundle.latency import measure_latency
 from kmmft.export.bundle.model_card import Measured, ModelCard
 from kmmft.export.bundle.serving_configs import write_serving_configs
 from kmmft.export.bundle.signature_table import signature_table, write_signature_table
-from kmmft.export.bundle.templates import write_file
 from kmmft.export.bundle.warmup import write_warmup_requests
 from kmmft.export.directory_size import megabytes
 from kmmft.export.export_model import model_signatures
 from kmmft.export.saved_model import CheckedModel, export_saved_model
 from kmmft.export.signature import Signature
+from kmmft.training.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def export_bundle(
         if training_sample is not None:
             _keep_distribution(checked, signatures, training_sample)
         measured = _measure(checked, name, model, options)
-        write_file(checked.directory / "README.md", card.render(measured))
+        write_whole(checked.directory / "README.md", card.render(measured))
 
     directory = export_saved_model(
         path,
@@ -115,7 +115,7 @@ def export_bundle(
     write_serving_configs(base, name, number, max_batch_size)
     write_deployment(base, name, megabytes(directory), latency_target_ms)
     source = client_source(name, number, signature_table(directory))
-    write_file(base / "serving" / "client.py", source)
+    write_whole(base / "serving" / "client.py", source)
     return directory
 
 

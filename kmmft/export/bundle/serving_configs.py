@@ -3,7 +3,9 @@
 import pathlib
 import re
 
-from kmmft.export.bundle.templates import render, write_file
+from kmmft.export.bundle.templates import render
+from kmmft.serving.version_labels import version_labels
+from kmmft.training.whole_files import write_whole
 
 
 def write_serving_configs(
@@ -21,7 +23,7 @@ def write_serving_configs(
     """
     sizes = [2**k for k in range(max_batch_size.bit_length()) if 2**k < max_batch_size]
     folder = base / "serving"
-    write_file(
+    write_whole(
         folder / "batching.config",
         render(
             "batching.config.jinja",
@@ -29,20 +31,11 @@ def write_serving_configs(
             sizes=[*sizes, max_batch_size],
         ),
     )
-    write_file(folder / "monitoring.config", render("monitoring.config.jinja"))
+    write_whole(folder / "monitoring.config", render("monitoring.config.jinja"))
     stable = version_labels(base).get("stable", version)
     if not (base / str(stable)).is_dir():
         stable = version
     _write_models_config(base, name, stable, canary=version)
-
-
-def version_labels(base: pathlib.Path) -> dict[str, int]:
-    """Which version has which label, as `serving/models.config` says."""
-    path = base / "serving" / "models.config"
-    if not path.exists():
-        return {}
-    pairs = re.findall(r'key: "(\w+)"\s+value: (\d+)', path.read_text())
-    return {label: int(version) for label, version in pairs}
 
 
 def promote(path: str | pathlib.Path) -> int:
@@ -83,4 +76,4 @@ def _write_models_config(
         versions=sorted({stable, canary}),
         labels={"stable": stable, "canary": canary},
     )
-    write_file(base / "serving" / "models.config", text)
+    write_whole(base / "serving" / "models.config", text)

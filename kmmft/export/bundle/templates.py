@@ -2,8 +2,6 @@
 
 import functools
 import importlib.resources
-import os
-import pathlib
 
 
 def render(template: str, **values) -> str:
@@ -31,14 +29,3 @@ def _templates():
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-def write_file(path: pathlib.Path, text: str) -> None:
-    """Writes a file in one step, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

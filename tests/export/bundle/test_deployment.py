@@ -18,7 +18,8 @@ from tensorflow_serving.config import model_server_config_pb2
 
 import kmmft
 from kmmft.export.bundle.deployment import write_deployment
-from kmmft.export.bundle.serving_configs import version_labels, write_serving_configs
+from kmmft.export.bundle.serving_configs import write_serving_configs
+from kmmft.serving.version_labels import version_labels
 
 # The newest that the package of schemas knows; autoscaling/v2 is there since 1.23.
 KUBERNETES = "1.33"
