@@ -212,13 +212,7 @@ class FusionClassifier(ClassifierServing, RawInputs, DistributedTraining, keras.
 
             model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
         """
-        self._check_raw(raw)
-        lengths = {key: len(values) for key, values in raw.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                "All modalities must have the same number of examples, at least one. "
-                f"Received: {lengths}."
-            )
+        self._check_rows(raw)
         # Not an attribute that Keras would track.
         serve = vars(self).setdefault(
             "_serve", tf.function(self.serve, reduce_retracing=True)

@@ -258,6 +258,15 @@ class RawInputs:
             names += [f"{modality}_present" for modality in self.encoders]
         return names
 
+    def _check_rows(self, raw: Mapping[str, Sequence]) -> None:
+        self._check_raw(raw)
+        lengths = {key: len(values) for key, values in raw.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise ValueError(
+                "All modalities must have the same number of examples, at least one. "
+                f"Received: {lengths}."
+            )
+
     def _check_raw(self, raw: Mapping) -> None:
         if not set(self.encoders) <= set(raw) <= set(self._raw_names()):
             raise ValueError(

@@ -42,13 +42,7 @@ class TextGeneration:
 
             model.generate({"image": [jpeg_bytes]}, search=kmmft.models.BeamSearch(4))
         """
-        self._check_raw(raw)
-        lengths = {key: len(values) for key, values in raw.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                "All modalities must have the same number of examples, at least one. "
-                f"Received: {lengths}."
-            )
+        self._check_rows(raw)
         dataset = tf.data.Dataset.from_tensor_slices(
             {key: tf.convert_to_tensor(values) for key, values in raw.items()}
         )
