@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kmmft.data import decode_image, decode_images
 from kmmft.layers import Codebook
 from kmmft.models.image_tokenizer_blocks import (
     decode_blocks,
@@ -109,8 +110,6 @@ class ImageTokenizer(ImageTokenizerTraining, keras.Model):
         Returns:
             float32 tensor `(..., height, width, 3)` in [0, 255].
         """
-        from kmmft.data import decode_image, decode_images
-
         decode = decode_images if encoded.shape.rank else decode_image
         return decode(encoded, self.image_size)
 

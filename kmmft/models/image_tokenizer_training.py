@@ -89,7 +89,9 @@ class ImageTokenizerTraining(DistributedTraining):
             losses = self._image_losses(image, outputs)
             drawn_logits = self.discriminator(_scaled(outputs["image"]), training=True)
             losses["adversarial"] = -tf.reduce_mean(drawn_logits)
-            losses["discriminator"] = self._hinge_loss(image, outputs["image"])
+            # Its gradient is asked for at the discriminator's weights alone.
+            real_logits = self.discriminator(_scaled(image), training=True)
+            losses["discriminator"] = _hinge_loss(real_logits, drawn_logits)
             reconstruction = self._reconstruction(losses)
             smooth = reconstruction + self._weighted(losses, "commitment")
         weight = self._adversarial_factor(tape, reconstruction, losses["adversarial"])
@@ -132,11 +134,6 @@ class ImageTokenizerTraining(DistributedTraining):
         """Share of the codes that this replica's images use."""
         used = tf.math.bincount(tf.reshape(ids, [-1]), minlength=self.num_codes) > 0
         return tf.reduce_mean(tf.cast(used, tf.float32))
-
-    def _hinge_loss(self, image, drawn) -> tf.Tensor:
-        real = self.discriminator(_scaled(image), training=True)
-        fake = self.discriminator(tf.stop_gradient(_scaled(drawn)), training=True)
-        return 0.5 * tf.reduce_mean(tf.nn.relu(1 - real) + tf.nn.relu(1 + fake))
 
     def _has_started(self) -> tf.Tensor:
         step = self.optimizer.iterations.value
@@ -214,6 +211,10 @@ def _images(data) -> tf.Tensor:
     image, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     image = image["image"] if isinstance(image, dict) else image
     return tf.cast(image, tf.float32)
+
+
+def _hinge_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    return 0.5 * tf.reduce_mean(tf.nn.relu(1 - real) + tf.nn.relu(1 + fake))
 
 
 def _scaled(image) -> tf.Tensor:
