@@ -1,5 +1,6 @@
 """Numbers that describe requests and answers, and how far two sets of them differ."""
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -54,7 +55,7 @@ def _of_strings(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:
     # Encoded pictures have bytes that no text has.
     if not any(b"\0" in item[:64] for item in strings):
         words = [len(item.split()) for item in strings]
-        beyond = [sum(byte > 127 for byte in item) for item in strings]
+        beyond = [np.sum(np.frombuffer(item, np.uint8) > 127) for item in strings]
         found[f"{name}/words"] = np.array(words, float)
         found[f"{name}/beyond_ascii"] = np.array(beyond, float)
     return found
@@ -66,14 +67,17 @@ def _of_numbers(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
     if name.startswith("prob"):
         return {f"{name}/largest": array.max(axis=1, initial=0).astype(float)}
     lengths = np.linalg.norm(array, axis=1)
-    # The same in each process.
-    random = np.random.default_rng(array.shape[1])
-    directions = random.normal(size=(array.shape[1], _DIRECTIONS))
-    along = array @ directions / np.sqrt(array.shape[1])
+    along = array @ _directions(array.shape[1]) / np.sqrt(array.shape[1])
     return {f"{name}/length": lengths.astype(float)} | {
         f"{name}/direction_{number}": along[:, number].astype(float)
         for number in range(_DIRECTIONS)
     }
+
+
+@functools.cache
+def _directions(dim: int) -> np.ndarray:
+    # The same in each process.
+    return np.random.default_rng(dim).normal(size=(dim, _DIRECTIONS))
 
 
 def reference_of(values: np.ndarray) -> dict[str, list[float]]:
