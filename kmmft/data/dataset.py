@@ -11,6 +11,7 @@ import tensorflow as tf
 from kmmft.data.bad_record_report import bad_record_report
 from kmmft.data.bad_records import BadRecords
 from kmmft.data.caching import decoded_records, near_copies
+from kmmft.data.cores import usable_cores
 from kmmft.data.data_service import distribute, shared_records
 from kmmft.data.dataset_arguments import check_arguments, check_choices
 from kmmft.data.epoch_steps import check_remainder, count_steps
@@ -125,7 +126,7 @@ def build_dataset(
     opened = open_source(source, schema, on_error=on_error)
     records = opened.split(split, on_error=on_error)
     steps = count_steps(records, batch_size, remainder)
-    parallel = num_parallel_calls or min(_cores(), 16)
+    parallel = num_parallel_calls or min(usable_cores(), 16)
     decode = _decode_function(opened, preprocess)
     augment = augment if training else None
     part, rows = own_part(batch_size, input_context)
@@ -221,13 +222,6 @@ def _record_function(
         return record
 
     return process
-
-
-def _cores() -> int:
-    # Not every system can tell how many of its cores this process may use.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def training_options() -> tf.data.Options:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from kmmft.data.dataset import _cores as cores
+from kmmft.data.cores import usable_cores
 from kmmft.data.dataset import build_dataset
 from kmmft.data.parsing import parse_record
 from kmmft.data.reading import open_source, read_records
@@ -143,7 +143,7 @@ def diagnose(
         >>> diagnosis.batch_size, diagnosis.stages
         (8, [])
 
-        On the real Open Clip Art, 2 cores, printed in full:
+        Of the batches of a training, with the model that waits for them:
 
             build = functools.partial(
                 kmmft.data.build_dataset, "data/open_clip_art/1.0.0", split="train",
@@ -265,12 +265,13 @@ def _advice(found: Diagnosis) -> list[str]:
     if found.stages:
         slowest = max(found.stages, key=lambda stage: stage.milliseconds)
         work = sum(stage.milliseconds for stage in found.stages)
-        best = found.batch_size * work / 1000 / cores()
+        best = found.batch_size * work / 1000 / usable_cores()
         if found.pipeline_seconds > 1.6 * best:
             advice.append(
-                f"On {cores()} cores the stages alone would take {1000 * best:.1f} ms "
-                "a batch: something else is slow, such as the disk, other programs, a "
-                "Python function, or `num_parallel_calls` below the number of cores."
+                f"On {usable_cores()} cores the stages alone would take "
+                f"{1000 * best:.1f} ms a batch: something else is slow, such as the "
+                "disk, other programs, a Python function, or `num_parallel_calls` "
+                "below the number of cores."
             )
         advice.append(_ADVICE[slowest.name])
     if found.waiting is None:

@@ -232,6 +232,7 @@ def _scaled_size(old: tf.Tensor, size: tuple[int, int], resize_mode: str) -> tf.
 
 
 def checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width; raises a ValueError unless they are positive."""
     size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
     if len(size) != 2 or any(int(length) != length or length < 1 for length in size):
         raise ValueError(

@@ -8,6 +8,8 @@ import sys
 
 import tensorflow as tf
 
+from kmmft.data.cores import usable_cores
+
 PACKAGES = (
     "kmmft",
     "tensorflow",
@@ -40,7 +42,7 @@ def environment() -> dict[str, str | int | float]:
         described[package.replace("-", "_")] = version
     described["platform"] = f"{platform.system()} {platform.machine()}"
     described["processor"] = _processor()
-    described["cpu_cores"] = _cpu_cores()
+    described["cpu_cores"] = usable_cores()
     described["memory_gb"] = round(_memory_bytes() / 2**30, 1)
     described["gpus"] = ", ".join(_gpus()) or "none"
     return described
@@ -69,12 +71,6 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _cpu_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kmmft.training.whole_files import write_whole
+
 FILE = "index.json"
 
 
@@ -32,9 +34,7 @@ def write_index(
             np.save(stream, vectors)
         temporary.replace(file)
     described = {"vectors": file.name, "shape": vectors.shape, **described}
-    temporary = path / f".{FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(described), encoding="utf-8")
-    temporary.replace(path / FILE)
+    write_whole(path / FILE, json.dumps(described))
     for old in path.glob("vectors-*.npy"):
         if old != file:
             old.unlink()

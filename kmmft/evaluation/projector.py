@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.metrics import unit_vectors
+from kmmft.training.whole_files import write_whole
 
 # Browsers draw no larger textures.
 MAX_SPRITE_PIXELS = 8192
@@ -80,9 +81,7 @@ def write_projector(
         (path / f"{name}_pictures.png").write_bytes(sprite)
         embedding.sprite.image_path = f"{name}_pictures.png"
         embedding.sprite.single_image_dim.extend([image_size, image_size])
-    temporary = path / f".{config_file.name}.{os.getpid()}"
-    temporary.write_text(text_format.MessageToString(config), encoding="utf-8")
-    return temporary.replace(config_file)
+    return write_whole(config_file, text_format.MessageToString(config))
 
 
 def _table(columns: Mapping[str, Sequence]) -> str:

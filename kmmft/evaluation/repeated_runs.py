@@ -7,6 +7,8 @@ import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from kmmft.training.whole_files import write_whole
+
 Setting = str | int | float
 Row = dict[str, Setting]
 
@@ -52,9 +54,7 @@ def repeated_runs(
             logger.info("Run %d of %d: %s", number + 1, len(points), file.stem)
             numbers = dict(run(**point))
             _check_names(point, numbers)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            temporary.write_text(json.dumps({**point, **numbers}, indent=2))
-            temporary.replace(file)
+            write_whole(file, json.dumps({**point, **numbers}, indent=2))
         rows.append(json.loads(file.read_text(encoding="utf-8")))
     return rows
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kmmft.evaluation.report_figures import image_uri
 from kmmft.evaluation.search_index import Hit
+from kmmft.training.whole_files import write_whole
 
 TINY_PIXELS = 100
 
@@ -83,12 +84,7 @@ def write_search_page(
         notes=notes,
         results=[_result(result, pictures, caption) for result in results],
     )
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_whole(pathlib.Path(path), page)
 
 
 def _result(

@@ -6,6 +6,8 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from kmmft.training.whole_files import write_whole
+
 FILE = "variants.json"
 
 
@@ -86,9 +88,7 @@ def choose_variant(
 def write_variants(directory: pathlib.Path, variants: Sequence[Variant]) -> None:
     """Writes the table into the directory of the variants, in one step."""
     text = json.dumps([dataclasses.asdict(v) for v in variants], indent=2)
-    temporary = directory / f".{FILE}.{os.getpid()}"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(directory / FILE)
+    write_whole(directory / FILE, text + "\n")
 
 
 def read_variants(directory: str | os.PathLike) -> list[Variant]:
