@@ -24,6 +24,7 @@ model takes image bytes and returns strings.
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
@@ -192,6 +193,7 @@ def build_data(
     split: str,
     model: kmmft.models.FusionGenerator,
     start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Batches to learn from; endless and shuffled if `start_step` is given."""
     change = kmmft.data.ImageAugmentation(
@@ -222,8 +224,8 @@ def build_data(
         batch_size=config.batch_size,
         training=training,
         start_step=start_step or 0,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(training),
     )
 
 
@@ -290,7 +292,7 @@ def train(
     }
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, "train", model, start_step=step),
+        functools.partial(build_data, config, source, "train", model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

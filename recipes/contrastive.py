@@ -187,6 +187,7 @@ def build_data(
     source: kmmft.data.RecordSource,
     model: kmmft.models.DualEncoder,
     start_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Endless, shuffled training batches; another caption of a record each time."""
     change = kmmft.data.ImageAugmentation(
@@ -212,8 +213,8 @@ def build_data(
         batch_size=config.batch_size,
         training=True,
         start_step=start_step,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(training=True),
     )
 
 
@@ -297,7 +298,7 @@ def train(
     metrics = ridge(config, source, model)
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, model, start_step=step),
+        functools.partial(build_data, config, source, model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

@@ -11,6 +11,7 @@ The report also shows how far each layer moved from its pretrained start.
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
@@ -109,6 +110,7 @@ def build_data(
     split: str,
     model: kmmft.models.FusionClassifier,
     start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
@@ -128,8 +130,8 @@ def build_data(
         batch_size=config.batch_size,
         training=start_step is not None,
         start_step=start_step or 0,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(start_step is not None),
     )
 
 
@@ -191,7 +193,7 @@ def train(
     meter.start()
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, "train", model, start_step=step),
+        functools.partial(build_data, config, source, "train", model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

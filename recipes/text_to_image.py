@@ -12,6 +12,7 @@ this model, and is asked for shape and colour. Both stages go on after a kill.
 
 import collections
 import dataclasses
+import functools
 import pathlib
 import warnings
 
@@ -134,6 +135,7 @@ def build_data(
     tokenizer: kmmft.models.ImageTokenizer,
     batch_preprocess,
     start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Batches of pictures and texts; endless and shuffled if `start_step` is given."""
     reword = kmmft.data.TextAugmentation(caption_dropout_rate=config.caption_dropout)
@@ -156,8 +158,8 @@ def build_data(
         batch_size=config.batch_size,
         training=start_step is not None,
         start_step=start_step or 0,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(start_step is not None),
     )
 
 
@@ -165,8 +167,8 @@ def fit(config, source, tokenizer, model, run, batch_preprocess, epochs) -> floa
     """Trains one stage; returns its seconds."""
     return kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(
-            config, source, "train", tokenizer, batch_preprocess, step
+        functools.partial(
+            build_data, config, source, "train", tokenizer, batch_preprocess
         ),
         run=run,
         steps_per_epoch=kmmft.data.steps_per_epoch(source, "train", config.batch_size),

@@ -17,6 +17,7 @@ what compares them from `export/1`.
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
@@ -146,7 +147,11 @@ def open_data(config: Config) -> RecordSource:
 
 
 def build_data(
-    config: Config, source: RecordSource, model: Model, start_step: int = 0
+    config: Config,
+    source: RecordSource,
+    model: Model,
+    start_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Endless, shuffled training batches; another caption of a record each time."""
 
@@ -168,8 +173,8 @@ def build_data(
         batch_size=config.batch_size,
         training=True,
         start_step=start_step,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(training=True),
     )
 
 
@@ -257,7 +262,7 @@ def train(
         model.compile(optimizer, kmmft.losses.InfoNCE())
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, model, step),
+        functools.partial(build_data, config, source, model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

@@ -123,6 +123,7 @@ def build_data(
     split: str,
     model: kmmft.models.FusionClassifier,
     start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
@@ -151,8 +152,8 @@ def build_data(
         batch_size=config.batch_size,
         training=start_step is not None,
         start_step=start_step or 0,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(start_step is not None),
     )
 
 
@@ -201,7 +202,7 @@ def train_and_test(
         )
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, "train", model, start_step=step),
+        functools.partial(build_data, config, source, "train", model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

@@ -56,12 +56,16 @@ def shared_records(
     return records.enumerate(start_record)
 
 
-def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
+def distribute(
+    dataset: tf.data.Dataset, address: str, job_name: str | None = None
+) -> tf.data.Dataset:
     """Lets the workers of a service compute a dataset.
 
     Args:
         dataset: Its source is shared by the workers.
         address: Of the dispatcher, `grpc://host:port`.
+        job_name: Hosts that ask for the same dataset by the same name share what the
+            workers compute: each element goes to one of them.
 
     Returns:
         `tf.data.Dataset` of what all workers compute together.
@@ -70,5 +74,6 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
             service=address,
+            job_name=job_name,
         )
     )

@@ -108,6 +108,7 @@ def build_dataset(
         data_service: Address of a `tf.data.service` dispatcher, `grpc://host:port`,
             whose workers do the reading and preprocessing. Batches come as they are
             ready: order and resumption are not exact, and a bad record is an error.
+            With `input_context`, the hosts share the batches.
 
     Returns:
         `tf.data.Dataset` of batches.
@@ -119,9 +120,7 @@ def build_dataset(
     check_arguments(
         batch_size, seed, start_step, training, shuffle_buffer, max_bad_fraction
     )
-    check_choices(
-        on_error, remainder, input_context, cache, cache_decoded, data_service
-    )
+    check_choices(on_error, remainder, cache, cache_decoded, data_service)
     remainder = check_remainder(remainder, training)
     opened = open_source(source, schema, on_error=on_error)
     records = opened.split(split, on_error=on_error)
@@ -183,7 +182,9 @@ def build_dataset(
             batch_preprocess, num_parallel_calls=parallel, deterministic=True
         )
     if data_service is not None:
-        dataset = distribute(dataset, data_service)
+        # Several hosts share what the workers read, each batch for one replica.
+        job = f"kmmft-{split}-{seed}-{start_step}" if input_context else None
+        dataset = distribute(dataset, data_service, job)
     if training:
         dataset = dataset.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)

@@ -2,8 +2,6 @@
 
 import os
 
-import tensorflow as tf
-
 from kmmft.data.epoch_steps import check_positive
 
 ON_ERROR = ("raise", "skip")
@@ -41,7 +39,6 @@ def check_arguments(
 def check_choices(
     on_error: str,
     remainder: str | None,
-    input_context: tf.distribute.InputContext | None,
     cache: str | os.PathLike | None,
     cache_decoded: bool,
     data_service: str | None,
@@ -59,7 +56,6 @@ def check_choices(
     others = {
         "on_error": on_error != "raise",
         "remainder": remainder is not None,
-        "input_context": input_context is not None,
         "cache": cache is not None,
     }
     if data_service is not None and any(others.values()):

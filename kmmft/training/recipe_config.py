@@ -1,6 +1,7 @@
 """The settings that all training recipes share."""
 
 import dataclasses
+from typing import Any
 
 from kmmft.training.strategies import check_strategy
 
@@ -48,6 +49,10 @@ class RecipeConfig:
     output_dir, worker K in output_dir/workers/K."""
     dtype_policy: str = "float32"
     """Keras dtype policy, such as mixed_bfloat16."""
+    data_service: str = ""
+    """Address of a tf.data.service dispatcher, grpc://host:port, whose workers read and
+    preprocess the training data. Then their order is not exact, and a record that
+    cannot be read ends the run. Empty: each host reads its own."""
     resume: bool = True
     """Whether to go on with the run in output_dir."""
 
@@ -65,6 +70,25 @@ class RecipeConfig:
                 raise ValueError(
                     f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
                 )
+
+    def reading(self, training: bool) -> dict[str, Any]:
+        """What these flags say to `kmmft.data.build_dataset`.
+
+        Args:
+            training: Whether it is training data that is read; other data are read by
+                this process in any case.
+
+        Returns:
+            Keyword arguments.
+
+        Example:
+            >>> kmmft.training.RecipeConfig().reading(training=True)
+            {'seed': 0, 'max_bad_fraction': 0.001}
+        """
+        options = {"seed": self.seed, "max_bad_fraction": self.max_bad_fraction}
+        if training and self.data_service:
+            options |= {"data_service": self.data_service, "on_error": "raise"}
+        return options
 
     def rounds(self, steps_per_epoch: int) -> tuple[int, int]:
         """Cuts the training into the stretches between two validations.

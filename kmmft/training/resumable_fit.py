@@ -1,5 +1,6 @@
 """`model.fit` that goes on where a killed run stopped."""
 
+import inspect
 import logging
 import math
 import sys
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def resumable_fit(
     model: keras.Model,
-    make_dataset: Callable[[int], tf.data.Dataset],
+    make_dataset: Callable[..., tf.data.Dataset],
     *,
     run: RunDirectory,
     steps_per_epoch: int,
@@ -45,7 +46,10 @@ def resumable_fit(
     Args:
         model: Compiled model, fresh from its constructor.
         make_dataset: Given a number of steps, returns the endless training data that
-            follow these steps, such as `build_dataset(..., start_step=step)`.
+            follow these steps, such as `build_dataset(..., start_step=step)`. If it
+            has a parameter `input_context`, each of several workers passes its own,
+            and gets the batches of its replicas; otherwise, each reads everything and
+            takes its part.
         run: The run's directory.
         steps_per_epoch: Optimizer steps between two validations.
         epochs: Number of epochs in all.
@@ -91,7 +95,9 @@ def resumable_fit(
             # Keras warns where validation data ends, if it did not know their length.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             model.fit(
-                make_dataset(epoch * steps_per_epoch + done),
+                _training_data(
+                    model, make_dataset, epoch * steps_per_epoch + done, class_weight
+                ),
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=steps_per_epoch - done,
@@ -107,6 +113,22 @@ def resumable_fit(
     if best:
         best.restore(model)
     return checkpointer.seconds
+
+
+def _training_data(
+    model: keras.Model,
+    make_dataset: Callable[..., tf.data.Dataset],
+    step: int,
+    class_weight: dict[int, float] | None,
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    strategy = model.distribute_strategy
+    divides = "input_context" in inspect.signature(make_dataset).parameters
+    # Keras weighs classes by a map over a `tf.data.Dataset`, and over no other.
+    if not (divides and has_several_workers(strategy)) or class_weight:
+        return make_dataset(step)
+    return strategy.distribute_datasets_from_function(
+        lambda context: make_dataset(step, input_context=context)
+    )
 
 
 class _SameLogs(keras.callbacks.Callback):

@@ -55,3 +55,30 @@ def test_training_shares_the_epochs(service, toy_directory):
     # Four epochs' worth of batches hold each record, and none much oftener.
     counts = [seen.count(f"r{i}") for i in range(60)]
     assert min(counts) >= 1 and max(counts) <= 8
+
+
+def test_hosts_share_the_batches(service, toy_directory):
+    hosts = [
+        build_dataset(
+            toy_directory,
+            split="train",
+            preprocess=only_id,
+            batch_size=20,
+            training=True,
+            shuffle_buffer=1,
+            on_error="raise",
+            data_service=service,
+            input_context=tf.distribute.InputContext(2, host, 2),
+        )
+        for host in (0, 1)
+    ]
+    iterators = [host.as_numpy_iterator() for host in hosts]
+    seen = []
+    for _ in range(3):
+        for iterator in iterators:
+            batch = next(iterator)["id"]
+            assert batch.shape == (10,)
+            seen += [one.decode() for one in batch]
+    # Were the jobs two, each host would read the 60 records from their beginning. The
+    # two workers are as fast as they are, so that one may be an epoch ahead.
+    assert len(set(seen)) > 45

@@ -61,6 +61,10 @@ def test_workers_go_on_where_both_have_a_checkpoint(workers):
     assert not [*workers[0].glob("checkpoints/ckpt-[135].*")]
 
 
+def test_each_worker_reads_its_rows_only(workers):
+    assert [(folder / "rows").read_text() for folder in workers] == ["4", "4"]
+
+
 def test_workers_have_the_same_curves(workers):
     assert history(workers[0]) == history(workers[1])
 

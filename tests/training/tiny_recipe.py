@@ -4,6 +4,7 @@ python -m tests.training.tiny_recipe --data DIR --output_dir DIR --strategy ...
 """
 
 import contextlib
+import functools
 import pathlib
 import shutil
 
@@ -76,7 +77,7 @@ def make_model():
     return model
 
 
-def build_data(config, model, split, **options):
+def build_data(config, model, split, start_step=0, input_context=None, **options):
     def decode(record):
         record = model.decode_record(record)
         return {
@@ -85,14 +86,21 @@ def build_data(config, model, split, **options):
             "text": record["captions"][0],
         }
 
-    return kmmft.data.build_dataset(
+    dataset = kmmft.data.build_dataset(
         config.data,
         split=split,
         preprocess=decode,
         batch_preprocess=model.prepare_batch,
         batch_size=config.batch_size,
+        start_step=start_step,
+        input_context=input_context,
         **options,
     )
+    if input_context is not None:
+        # What this worker reads of a batch of all workers.
+        rows = dataset.element_spec[0]["image"].shape[0]
+        pathlib.Path(config.output_dir, "rows").write_text(str(rows))
+    return dataset
 
 
 def train(config):
@@ -101,9 +109,7 @@ def train(config):
     with kmmft.training.RunDirectory(config.output_dir, config) as run:
         kmmft.training.resumable_fit(
             model,
-            lambda step: build_data(
-                config, model, "train", training=True, start_step=step
-            ),
+            functools.partial(build_data, config, model, "train", training=True),
             run=run,
             steps_per_epoch=STEPS,
             epochs=EPOCHS,
