@@ -1,17 +1,18 @@
 """Vectors of raw bytes and strings, and what they are compared with."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from kmmft.metrics import unit_vectors
+from kmmft.models.graph_cache import GraphCache
 from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.models.similarity_signatures import SimilaritySignatures
 
 
-class Encoding:
+class Encoding(GraphCache):
     """Mixin for a model with towers and `kmmft.models.RawInputs`' preparation."""
 
     def encode(self, modality: str, raw: Sequence, batch_size: int = 64) -> np.ndarray:
@@ -49,17 +50,6 @@ class Encoding:
             raise ValueError("There must be something to encode. Received: raw=[].")
         run = self._in_graph(modality, functools.partial(self._encode, modality))
         return np.concatenate([run(part).numpy() for part in _batches(raw, batch_size)])
-
-    def forget_graphs(self) -> None:
-        """To be called when layers have changed, such as by LoRA: `compile` does."""
-        vars(self).pop("_graphs", None)
-
-    def _in_graph(self, name: str, function: Callable) -> Callable:
-        # Not an attribute that Keras would track.
-        graphs = vars(self).setdefault("_graphs", {})
-        if name not in graphs:
-            graphs[name] = tf.function(function, reduce_retracing=True)
-        return graphs[name]
 
     def _encode(self, modality: str, values: tf.Tensor) -> tf.Tensor:
         inputs = self.preprocess_modality(modality, values)

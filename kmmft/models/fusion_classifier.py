@@ -9,12 +9,15 @@ from keras import ops
 
 from kmmft.losses import TASKS, task_loss
 from kmmft.models.classifier_serving import ClassifierServing
+from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
 from kmmft.training import DistributedTraining
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class FusionClassifier(ClassifierServing, RawInputs, DistributedTraining, keras.Model):
+class FusionClassifier(
+    ClassifierServing, GraphCache, RawInputs, DistributedTraining, keras.Model
+):
     """Encodes each modality, fuses them and predicts classes or numbers.
 
     The model is a functional Keras model whose output is `(batch, num_outputs)`
@@ -213,10 +216,7 @@ class FusionClassifier(ClassifierServing, RawInputs, DistributedTraining, keras.
             model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
         """
         self._check_rows(raw)
-        # Not an attribute that Keras would track.
-        serve = vars(self).setdefault(
-            "_serve", tf.function(self.serve, reduce_retracing=True)
-        )
+        serve = self._in_graph("serve", self.serve)
         dataset = tf.data.Dataset.from_tensor_slices(
             {key: tf.convert_to_tensor(values) for key, values in raw.items()}
         )
@@ -225,10 +225,6 @@ class FusionClassifier(ClassifierServing, RawInputs, DistributedTraining, keras.
             key: np.concatenate([part[key].numpy() for part in parts])
             for key in parts[0]
         }
-
-    def forget_graphs(self) -> None:
-        """To be called when layers have changed, such as by LoRA: `compile` does."""
-        vars(self).pop("_serve", None)
 
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object

@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import select_inputs
 from kmmft.models.text_search import TextSearch
 
 
-class TextGeneration:
+class TextGeneration(GraphCache):
     """Mixin for a model with encoders and a decoder: writes texts.
 
     The model has `encoders` and `projections` by modality, `decoder`, `search`,
@@ -70,21 +71,19 @@ class TextGeneration:
             object array `(batch,)` of UTF-8 bytes.
         """
         search = search or self.search
-        graphs = vars(self).setdefault("_graphs", {})
-        if repr(search) not in graphs:
-            graphs[repr(search)] = tf.function(
-                lambda inputs, seed: self._texts.unpack(
-                    self.generate_tokens(inputs, search, seed)
-                ),
-                reduce_retracing=True,
-                autograph=False,
-            )
+        generate = self._in_graph(
+            repr(search),
+            lambda inputs, seed: self._texts.unpack(
+                self.generate_tokens(inputs, search, seed)
+            ),
+            autograph=False,
+        )
         own = {
             name: inputs[name]
             for modality in self.encoders
             for name in self.input_names_of(modality)
         }
-        return graphs[repr(search)](own, tf.constant(seed)).numpy()
+        return generate(own, tf.constant(seed)).numpy()
 
     def generate_tokens(
         self,
@@ -138,10 +137,6 @@ class TextGeneration:
         if self.search.draws:
             specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
         return specs
-
-    def forget_graphs(self) -> None:
-        """To be called when layers have changed, such as by LoRA: `compile` does."""
-        vars(self).pop("_graphs", None)
 
 
 def token_context(encoders, projections, inputs):

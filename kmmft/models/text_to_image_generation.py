@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kmmft.models.graph_cache import GraphCache
 from kmmft.models.sampling import filter_logits, sample
 from kmmft.models.served_rows import ServedFunction, ServedRows
 
 
-class ImageGeneration:
+class ImageGeneration(GraphCache):
     """Mixin for `TextToImage`: draws pictures of texts.
 
     Attributes:
@@ -57,25 +58,17 @@ class ImageGeneration:
         """
         if not len(texts):
             raise ValueError("There must be a text to draw. Received: none.")
-        # One graph for each setting; not an attribute that Keras would track.
         setting = (float(guidance_scale), float(temperature), top_k, top_p)
-        graphs = vars(self).setdefault("_drawing_graphs", {})
-        if setting not in graphs:
-            graphs[setting] = tf.function(
-                lambda texts, seeds: self.draw_texts(texts, seeds, *setting),
-                reduce_retracing=True,
-            )
+        draw = self._in_graph(
+            setting, lambda texts, seeds: self.draw_texts(texts, seeds, *setting)
+        )
         seeds = np.random.SeedSequence(seed).generate_state(len(texts)).astype("int32")
         parts = []
         for start in range(0, len(texts), batch_size):
             part = slice(start, start + batch_size)
-            drawn = graphs[setting](tf.constant(list(texts[part])), seeds[part])
+            drawn = draw(tf.constant(list(texts[part])), seeds[part])
             parts.append(drawn.numpy())
         return np.concatenate(parts)
-
-    def forget_graphs(self) -> None:
-        """To be called when layers have changed, such as by LoRA: `compile` does."""
-        vars(self).pop("_drawing_graphs", None)
 
     def draw_texts(
         self,

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 
-import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,27 +10,6 @@ from recipes import compare_systems as recipe
 from recipes.comparisons import shifted_examples
 
 SMOKE = recipe.PRESETS["smoke"]
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "shape", "?"]
-
-
-@pytest.fixture
-def tiny_encoders(monkeypatch):
-    """Stands in for the pretrained encoders where their features do not matter."""
-
-    def image_encoder(handle, image_size, **kwargs):
-        shape = (image_size, image_size, 3)
-        backbone = keras_hub.models.ViTBackbone(shape, image_size // 4, 1, 2, 16, 16)
-        return kmmft.encoders.ImageEncoder(backbone, **kwargs)
-
-    def text_encoder(handle, sequence_length):
-        return kmmft.encoders.TextEncoder(
-            keras_hub.models.BertBackbone(len(WORDS), 1, 2, 16, 16),
-            keras_hub.models.BertTokenizer(WORDS, lowercase=True),
-            sequence_length,
-        )
-
-    monkeypatch.setattr(kmmft.encoders.ImageEncoder, "from_preset", image_encoder)
-    monkeypatch.setattr(kmmft.encoders.TextEncoder, "from_preset", text_encoder)
 
 
 def test_smoke_preset_runs_every_system_once(tiny_encoders, tmp_path, monkeypatch):

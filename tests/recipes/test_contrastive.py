@@ -1,7 +1,6 @@
 import dataclasses
 import json
 
-import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,28 +22,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(run):
     return kmmft.models.load_dual_encoder(run[2])
-
-
-@pytest.fixture
-def tiny_encoders(monkeypatch):
-    """Stands in for the pretrained encoders where their features do not matter."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words += ["a", "red", "green", "blue", "square", "disc"]
-
-    def image_encoder(handle, image_size, **kwargs):
-        shape = (image_size, image_size, 3)
-        backbone = keras_hub.models.ViTBackbone(shape, image_size // 4, 1, 2, 16, 16)
-        return kmmft.encoders.ImageEncoder(backbone, **kwargs)
-
-    def text_encoder(handle, sequence_length):
-        return kmmft.encoders.TextEncoder(
-            keras_hub.models.BertBackbone(len(words), 1, 2, 16, 16),
-            keras_hub.models.BertTokenizer(words, lowercase=True),
-            sequence_length,
-        )
-
-    monkeypatch.setattr(kmmft.encoders.ImageEncoder, "from_preset", image_encoder)
-    monkeypatch.setattr(kmmft.encoders.TextEncoder, "from_preset", text_encoder)
 
 
 def test_smoke_preset_finds_the_captions(run):

@@ -166,7 +166,7 @@ def test_every_fusion_flag_fuses_image_and_question(name):
     assert fused.shape == (2, 16)
 
 
-def test_unknown_answer_is_named(tmp_path):
+def test_unknown_answer_is_named(tmp_path, tiny_encoders):
     directory = manifest_with(tmp_path, answer="purple", split="validation")
     config = dataclasses.replace(
         SMOKE, data=str(directory), output_dir=str(tmp_path / "run"), epochs=1
@@ -175,7 +175,11 @@ def test_unknown_answer_is_named(tmp_path):
         recipe.main(config)
 
 
-def test_unknown_answer_in_the_test_split_counts_as_wrong(tmp_path):
+def test_unknown_answer_in_the_test_split_counts_as_wrong(
+    tmp_path, tiny_encoders, monkeypatch
+):
+    table = kmmft.evaluation.Table("Not exported: the run above is", ["id"], [])
+    monkeypatch.setattr(recipe, "export_and_ask", lambda *_: table)
     directory = manifest_with(tmp_path, answer="purple", split="test")
     config = dataclasses.replace(
         SMOKE, data=str(directory), output_dir=str(tmp_path / "run"), epochs=1
@@ -186,7 +190,7 @@ def test_unknown_answer_in_the_test_split_counts_as_wrong(tmp_path):
     assert "(not in the vocabulary)" in (tmp_path / "run/report.html").read_text()
 
 
-def test_truncated_shard_is_named(run, tmp_path):
+def test_truncated_shard_is_named(run, tmp_path, tiny_encoders):
     config, _, _ = run
     directory = manifest_with(tmp_path)
     shard = sorted(directory.glob("*-train.tfrecord*"))[0]
