@@ -16,6 +16,7 @@ from kmmft.export.signature import Signature
 from kmmft.export.variants.export_variants import export_variants
 from kmmft.export.variants.litert import write_litert
 from kmmft.export.variants.loaded_variant import LoadedVariant, load_variant
+from kmmft.export.variants.onnx_model import write_onnx
 from kmmft.export.variants.small_weights import export_small_weights
 from kmmft.export.variants.variant import Variant, choose_variant, read_variants
 
@@ -38,4 +39,5 @@ __all__ = [
     "promote",
     "read_variants",
     "write_litert",
+    "write_onnx",
 ]

@@ -19,12 +19,13 @@ from kmmft.export.directory_size import megabytes
 from kmmft.export.export_model import export_model
 from kmmft.export.variants.litert import LITERT_KINDS, write_litert
 from kmmft.export.variants.loaded_variant import LoadedVariant, load_variant
+from kmmft.export.variants.onnx_model import ONNX_KINDS, write_onnx
 from kmmft.export.variants.small_weights import SMALL_KINDS, export_small_weights
 from kmmft.export.variants.variant import Variant, write_variants
 
 logger = logging.getLogger(__name__)
 
-KINDS = (*SMALL_KINDS, *LITERT_KINDS)
+KINDS = (*SMALL_KINDS, *LITERT_KINDS, *ONNX_KINDS)
 BASELINE = "float32"
 # Of how many examples each export's answers are compared with this process'.
 _CHECKED_ROWS = 4
@@ -63,7 +64,8 @@ def export_variants(
             the test set; higher is better.
         variants: Kinds to make, out of `float16`, `bfloat16`, `int8` (see
             `export_small_weights`), `litert_float32`, `litert_int8` and
-            `litert_int8_calibrated` (see `write_litert`).
+            `litert_int8_calibrated` (see `write_litert`), `onnx` and `onnx_int8` (see
+            `write_onnx`).
         max_accuracy_drop: How far below the float32 export a score may be.
         baseline: The float32 export, if there is one; else it is made, as
             `path/float32`.
@@ -97,17 +99,14 @@ def export_variants(
     first = measure(BASELINE, pathlib.Path(baseline))
     table = [dataclasses.replace(first, drop=0.0)]
     for name in variants:
-        make, given = (
-            (export_small_weights, checked)
-            if name in SMALL_KINDS
-            else (write_litert, examples)
-        )
+        make = _writer(name)
+        given = checked if name in SMALL_KINDS else examples
         try:
             directory = _replace(
                 base / name,
                 lambda new: make(model, new, given, kind=name, **options),  # noqa: B023
             )
-        except ValueError as error:
+        except (ImportError, ValueError) as error:
             row = Variant(name, refused=str(error))
         else:
             row = _gate(measure(name, directory), first.score, max_accuracy_drop)
@@ -115,6 +114,12 @@ def export_variants(
         table.append(row)
     write_variants(base, table)
     return table
+
+
+def _writer(kind: str) -> Callable:
+    if kind in SMALL_KINDS:
+        return export_small_weights
+    return write_litert if kind in LITERT_KINDS else write_onnx
 
 
 class _Measure:

@@ -1,6 +1,5 @@
 """LiteRT models: the numeric part of a model, with its preprocessing beside it."""
 
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kmmft.export.saved_model import export_saved_model
-from kmmft.export.signature import Signature
-from kmmft.models.served_rows import ServedRows
+from kmmft.export.variants.numeric_part import write_numeric_part
 
 LITERT_KINDS = ("litert_float32", "litert_int8", "litert_int8_calibrated")
 MODEL_FILE = "model.tflite"
-DESCRIPTION_FILE = "variant.json"
-PREPROCESS = "preprocess"
 _CALIBRATION_ROWS = 200
 
 
@@ -60,90 +55,12 @@ def write_litert(
         raise ValueError(
             f"`kind` must be one of {', '.join(LITERT_KINDS)}. Received: {kind!r}."
         )
-    if not (hasattr(model, "serve") and hasattr(model, "preprocess")):
-        raise ValueError(
-            "Only a model with `serve` and `preprocess` becomes a LiteRT model. "
-            f"Received: a {type(model).__name__}. Convert its parts."
-        )
     path = pathlib.Path(directory)
-    preprocess = export_preprocessing(model, path / PREPROCESS, examples, **options)
-    function, labels = _numeric_function(model)
-    inputs = _calibration_inputs(preprocess, examples, function)
-    converted = _convert(function, kind, inputs)
-    (path / MODEL_FILE).write_bytes(converted)
-    described = {
-        "kind": kind,
-        "inputs": sorted(function.structured_input_signature[1]),
-        "labels": labels,
-    }
-    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-    (path / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+    part = write_numeric_part(model, path, examples, **options)
+    inputs = part.prepared_rows(examples, _CALIBRATION_ROWS)
+    (path / MODEL_FILE).write_bytes(_convert(part.function, kind, inputs))
+    part.describe(path, kind)
     return path
-
-
-def export_preprocessing(
-    model: keras.Model,
-    path: str | os.PathLike,
-    examples: Mapping[str, Sequence],
-    **options: Any,
-) -> pathlib.Path:
-    """Exports what turns raw bytes and strings into a model's inputs, without weights.
-
-    Args:
-        model: A model with `kmmft.models.RawInputs`.
-        path: Base directory; written to `path/1/`.
-        examples: Real raw inputs by name; the first four are checked.
-        **options: `max_pixels` and `strict`, as in `export_model`.
-
-    Returns:
-        The directory of the version.
-    """
-    rows = ServedRows(model, **options)
-    served = rows(lambda **raw: model.preprocess(raw), model.serving_inputs())
-    return export_saved_model(
-        path,
-        {"serving_default": Signature(served.function, served.inputs)},
-        resources=[model],
-        examples={name: values[:4] for name, values in examples.items()},
-        version=1,
-    )
-
-
-def _numeric_function(model: keras.Model):
-    """The traced function of a model's inputs, and the labels of its classes."""
-    specs = {
-        name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
-        for name, tensor in model.input.items()
-    }
-    names = set()
-
-    def answer(**inputs):
-        raw = {name: model.select(name, inputs) for name in model.encoders}
-        present = {k: v for k, v in inputs.items() if k.endswith("_present")}
-        outputs = model.serve(**raw, **present)
-        names.update(outputs)
-        return {
-            name: tf.identity(value)
-            for name, value in outputs.items()
-            if value.dtype != tf.string
-        }
-
-    function = tf.function(answer, autograph=False).get_concrete_function(**specs)
-    labels = list(model.class_names) if "label" in names else None
-    return function, labels
-
-
-def _calibration_inputs(
-    preprocess: pathlib.Path, examples: Mapping[str, Sequence], function
-) -> Iterator[dict[str, np.ndarray]]:
-    prepare = tf.saved_model.load(str(preprocess)).signatures["serving_default"]
-    takes = function.structured_input_signature[1]
-    names = prepare.structured_input_signature[1]
-    count = min(len(examples[name]) for name in names)
-    for row in range(min(count, _CALIBRATION_ROWS)):
-        raw = {name: tf.constant(examples[name][row : row + 1]) for name in names}
-        outputs = prepare(**raw)
-        yield {name: outputs[name].numpy() for name in takes}
 
 
 def _convert(function, kind: str, inputs: Iterator[dict[str, np.ndarray]]) -> bytes:

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.export.graph_ops import load_text_ops
-from kmmft.export.variants.litert import DESCRIPTION_FILE, MODEL_FILE, PREPROCESS
+from kmmft.export.variants.litert import MODEL_FILE
+from kmmft.export.variants.numeric_part import DESCRIPTION_FILE, PREPROCESS
+from kmmft.export.variants.onnx_model import ONNX_FILE, onnx_session
 
 THREADS = 2
 
@@ -58,16 +60,17 @@ class LoadedVariant:
 def load_variant(directory: str | os.PathLike) -> LoadedVariant:
     """Loads an exported model, or a variant of `export_variants`.
 
-    LiteRT models run with two threads.
+    LiteRT and ONNX models run with two threads.
 
     Args:
         directory: A SavedModel, a base directory of versions (the highest is taken), or
-            a LiteRT variant.
+            a LiteRT or ONNX variant.
 
     Returns:
         `LoadedVariant`.
 
     Raises:
+        ImportError: If it is an ONNX variant, without `pip install 'kmmft[onnx]'`.
         ValueError: If there is no model.
 
     Example::
@@ -77,14 +80,17 @@ def load_variant(directory: str | os.PathLike) -> LoadedVariant:
     """
     path = pathlib.Path(directory)
     if (path / MODEL_FILE).exists():
-        return LoadedVariant(_litert_function(path))
+        return LoadedVariant(_numeric_function(path, _litert_runner(path)))
+    if (path / ONNX_FILE).exists():
+        return LoadedVariant(_numeric_function(path, _onnx_runner(path)))
     numbers = [int(p.name) for p in path.glob("*/") if p.name.isdecimal()]
     if not (path / "saved_model.pb").exists() and numbers:
         path = path / str(max(numbers))
     if not (path / "saved_model.pb").exists():
         raise ValueError(
             "There must be an exported model. "
-            f"Received: {str(directory)!r}, without {MODEL_FILE} or saved_model.pb."
+            f"Received: {str(directory)!r}, without {MODEL_FILE}, {ONNX_FILE} "
+            "or saved_model.pb."
         )
     return LoadedVariant(_saved_model_function(path))
 
@@ -99,13 +105,29 @@ def _saved_model_function(path: pathlib.Path) -> Callable[..., Mapping]:
     return answer  # which keeps `loaded` alive, and so its variables
 
 
-def _litert_function(path: pathlib.Path) -> Callable[..., Mapping]:
-    described = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    prepare = _saved_model_function(path / PREPROCESS / "1")
+def _litert_runner(path: pathlib.Path) -> Callable[..., Mapping]:
     interpreter = tf.lite.Interpreter(
         model_path=str(path / MODEL_FILE), num_threads=THREADS
     )
-    run = interpreter.get_signature_runner()
+    return interpreter.get_signature_runner()
+
+
+def _onnx_runner(path: pathlib.Path) -> Callable[..., Mapping]:
+    session = onnx_session(path / ONNX_FILE, THREADS)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(**inputs):
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return run
+
+
+def _numeric_function(
+    path: pathlib.Path, run: Callable[..., Mapping]
+) -> Callable[..., Mapping]:
+    """Prepares raw inputs, runs a converted model, and names the labels."""
+    described = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    prepare = _saved_model_function(path / PREPROCESS / "1")
 
     def answer(**raw):
         inputs = {name: value.numpy() for name, value in prepare(**raw).items()}

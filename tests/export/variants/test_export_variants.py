@@ -1,6 +1,9 @@
 """All variants of one tiny model, measured once for the module."""
 
+import json
+import pathlib
 import shutil
+import sys
 
 import keras
 import ml_dtypes
@@ -10,7 +13,13 @@ import tensorflow as tf
 
 import kmmft
 from kmmft.export import parity
-from kmmft.export.variants import export_variants, small_weights
+from kmmft.export.variants import (
+    export_variants,
+    numeric_part,
+    onnx_model,
+    small_weights,
+)
+from kmmft.export.variants.numeric_part import NumericPart
 from kmmft.export.variants.small_weights import quantise_int8
 from tests.export.test_export_model import answers_here
 from tests.models.test_fusion_classifier import make_model, png
@@ -19,11 +28,19 @@ RAW = {
     "image": [png(int(v)) for v in np.linspace(0, 255, 12)],
     "question": ["what color?", "red?", "", "what"] * 3,
 }
+INPUTS = ["image", "question_padding_mask", "question_token_ids"]
 WITH_A_BAD_ROW = {
     "image": [*RAW["image"], b"not an image"],
     "question": [*RAW["question"], "red?"],
 }
-KINDS = ("float16", "int8", "litert_float32", "litert_int8_calibrated")
+KINDS = (
+    "float16",
+    "int8",
+    "litert_float32",
+    "litert_int8_calibrated",
+    "onnx",
+    "onnx_int8",
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +49,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def patch(model):
+def patch(model, tmp_path_factory):
     functions = model.serving_functions()
     only = {"serving_default": functions["serving_default"]}
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +58,25 @@ def patch(model):
         patch.setattr(type(model), "serving_functions", lambda self: only)
         patch.setattr(small_weights, "_FEWEST_VALUES", 16)
         patch.setattr(export_variants, "_TIMED_SECONDS", 0.01)
+        patch.setattr(
+            numeric_part,
+            "export_preprocessing",
+            exported_once(tmp_path_factory.mktemp("once")),
+        )
         yield patch
+
+
+def exported_once(folder):
+    """The preprocessing is the same for all kinds."""
+    export = numeric_part.export_preprocessing
+
+    def export_or_copy(model, path, examples):
+        if not (folder / "1").exists():
+            export(model, folder, examples)
+        shutil.copytree(folder, path)
+        return path / "1"
+
+    return export_or_copy
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +104,17 @@ def table(model, patch, answers, tmp_path_factory):
         batch_sizes=(1, 8),
         max_accuracy_drop=0.05,
     )
+
+
+@pytest.fixture(scope="module")
+def part(model, table):
+    """What the ONNX variant was converted of."""
+    written = pathlib.Path(row(table, "onnx").directory, "preprocess/1")
+    return NumericPart(*numeric_part._numeric_function(model), written)
+
+
+def rename_erfc(graph, node, name, args):
+    node.type = "Erf"
 
 
 def row(table, name):
@@ -140,22 +186,77 @@ def test_weights_that_float16_cannot_hold_stay(patch):
         small_weights._store(variable, "bfloat16")
 
 
-def test_litert_answers_as_the_model_and_a_bad_row_spoils_no_other(
+def test_variants_answer_as_the_model_and_a_bad_row_spoils_no_other(
     model, table, answers
 ):
     expected = model.classify(RAW)
-    for name in ("float32", "litert_float32", "litert_int8_calibrated"):
+    for name in ("float32", *KINDS[2:]):
         got = answers[[variant.name for variant in table].index(name)]
         assert got["label"][-1] == b"" and not got["probabilities"][-1].any()
         assert got["error"][-1].startswith(b"image is not a JPEG")
         assert got["error"][:-1].tolist() == [b""] * 12
-        exact = name != "litert_int8_calibrated"
+        exact = "int8" not in name
         for key in ("probabilities", "probability"):
             np.testing.assert_allclose(
                 got[key][:-1], expected[key], atol=1e-5 if exact else 0.05
             )
         if exact:
             assert got["label"][:-1].tolist() == expected["label"].tolist()
+
+
+def test_onnx_files_take_the_models_inputs_and_hold_int8(table):
+    import onnx
+
+    for name in ("onnx", "onnx_int8"):
+        directory = pathlib.Path(row(table, name).directory)
+        loaded = onnx.load(directory / "model.onnx")
+        onnx.checker.check_model(loaded, full_check=True)
+        # The ViT's position ids are no input.
+        asked = sorted(given.name for given in loaded.graph.input)
+        described = json.loads((directory / "variant.json").read_text())
+        assert asked == described["inputs"] == INPUTS
+        difference = described["largest_absolute_difference"]
+        assert difference < (1e-5 if name == "onnx" else 0.05)
+        operations = {node.op_type for node in loaded.graph.node}
+        assert "Erf" in operations and "Erfc" not in operations
+        assert ("MatMulInteger" in operations) == (name == "onnx_int8")
+        assert ("Gemm" in operations) == (name == "onnx")
+
+
+@pytest.mark.parametrize(
+    "handler, message",
+    [
+        # What tf2onnx does by itself, and operations that mean something else.
+        (None, "onnxruntime must open an ONNX file. Received: .*Erfc"),
+        (rename_erfc, "must answer as the model does, .*Received: a difference of"),
+    ],
+)
+def test_a_wrong_onnx_file_is_found(handler, message, part, tmp_path, monkeypatch):
+    handlers = {"Erfc": (handler, [])} if handler else {}
+    monkeypatch.setattr(onnx_model, "_HANDLERS", handlers)
+    monkeypatch.setattr(onnx_model, "write_numeric_part", lambda *args: part)
+    with pytest.raises(ValueError, match=message):
+        kmmft.export.write_onnx(None, tmp_path, RAW, "onnx")
+
+
+def test_onnx_without_its_extra_is_refused_by_name(
+    model, table, patch, tmp_path, monkeypatch
+):
+    directory = row(table, "onnx").directory
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    _, refused = kmmft.export.export_variants(
+        model,
+        tmp_path,
+        RAW,
+        lambda answer: 1.0,
+        variants=["onnx"],
+        baseline=table[0].directory,
+        batch_sizes=(1,),
+    )
+    assert refused.refused.endswith("ONNX variants need: pip install 'kmmft[onnx]'")
+    assert "\n" not in refused.refused
+    with pytest.raises(ImportError, match=r"pip install 'kmmft\[onnx\]'"):
+        kmmft.export.load_variant(directory)
 
 
 def test_what_loses_too_much_is_removed(model, table, patch, tmp_path):
@@ -222,5 +323,7 @@ def test_what_is_wrong_is_named(model, tmp_path):
         kmmft.export.read_variants(tmp_path)
     with pytest.raises(ValueError, match="one of litert_float32"):
         kmmft.export.write_litert(model, tmp_path, RAW, "int8")
+    with pytest.raises(ValueError, match="one of onnx, onnx_int8"):
+        kmmft.export.write_onnx(model, tmp_path, RAW, "int8")
     with pytest.raises(ValueError, match="one of float16"):
         kmmft.export.export_small_weights(model, tmp_path, RAW, "int4")
