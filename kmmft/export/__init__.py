@@ -14,6 +14,7 @@ from kmmft.export.parity import compare, largest_difference
 from kmmft.export.saved_model import export_saved_model
 from kmmft.export.signature import Signature
 from kmmft.export.variants.export_variants import export_variants
+from kmmft.export.variants.frozen import export_frozen
 from kmmft.export.variants.litert import write_litert
 from kmmft.export.variants.loaded_variant import LoadedVariant, load_variant
 from kmmft.export.variants.onnx_model import write_onnx
@@ -29,6 +30,7 @@ __all__ = [
     "choose_variant",
     "compare",
     "export_bundle",
+    "export_frozen",
     "export_model",
     "export_saved_model",
     "export_small_weights",

@@ -24,6 +24,7 @@ class Settings:
       curl localhost:8501/v1/models/vqa:predict -d '{"instances":
           [{"image": {"b64": "..."}, "question": "what shape is it?"}]}'
 
+    A variant, such as runs/quickstart/variants/litert_int8, is served alike.
     A new version in the directory is loaded and takes over while requests are
     answered. `/metrics` is for Prometheus, `/healthz` and `/readyz` for Kubernetes.
     """

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from kmmft.serving.request_error import RequestError
-from kmmft.serving.served_model import ServedModel
+from kmmft.serving.served_model import ServedModel, model_file
 from kmmft.serving.version_labels import version_labels
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class ModelVersions:
         if not self._models:
             raise ValueError(
                 "There must be a version to serve, a directory that is named by a "
-                f"number and holds a SavedModel. Received: {self.base}."
+                f"number and holds a model. Received: {self.base}."
             )
 
     @property
@@ -89,7 +89,7 @@ class ModelVersions:
         found = {
             int(path.name): path
             for path in self.base.glob("[0-9]*")
-            if path.name.isdigit() and (path / "saved_model.pb").exists()
+            if path.name.isdigit() and model_file(path) is not None
         }
         labels = {k: v for k, v in version_labels(self.base).items() if v in found}
         models = {}
@@ -103,7 +103,7 @@ class ModelVersions:
 
     def _load(self, path: pathlib.Path) -> ServedModel | None:
         number = int(path.name)
-        written = (path / "saved_model.pb").stat().st_mtime
+        written = model_file(path).stat().st_mtime
         if self._broken.get(number) == written:
             return None
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from kmmft.serving.converted_model import DESCRIPTION_FILE, ConvertedModel
 from kmmft.serving.request_error import RequestError
 
 logger = logging.getLogger(__name__)
@@ -15,8 +16,14 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 
 
+def model_file(directory: pathlib.Path) -> pathlib.Path | None:
+    """The file that makes a directory a version of a model; None if there is none."""
+    files = [directory / name for name in ("saved_model.pb", DESCRIPTION_FILE)]
+    return next((file for file in files if file.exists()), None)
+
+
 class ServedModel:
-    """A SavedModel that answers batches of raw rows.
+    """A SavedModel, or a LiteRT or ONNX variant, that answers batches of raw rows.
 
     Args:
         directory: Directory of the version, named by its number.
@@ -26,7 +33,7 @@ class ServedModel:
         signatures: Names of what can be asked.
 
     Raises:
-        ValueError: If there is no SavedModel that can be loaded.
+        ValueError: If there is no model that can be loaded.
 
     Example::
 
@@ -41,15 +48,20 @@ class ServedModel:
         with contextlib.suppress(ImportError):
             import tensorflow_text  # noqa: F401
         try:
-            # Kept, since the functions do not keep the model's tables.
-            self._loaded = tf.saved_model.load(str(self.directory))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+            self._functions = self._load()
+        except (ImportError, OSError, ValueError, tf.errors.OpError) as error:
             raise ValueError(
-                "A version's directory must hold a SavedModel. "
+                "A version's directory must hold a model. "
                 f"Received: {self.directory}, which cannot be loaded ({error})."
             ) from error
-        self._functions = dict(self._loaded.signatures)
         self.signatures = sorted(self._functions)
+
+    def _load(self) -> dict:
+        if model_file(self.directory) == self.directory / DESCRIPTION_FILE:
+            return {"serving_default": ConvertedModel(self.directory)}
+        # Kept, since the functions do not keep the model's tables.
+        self._loaded = tf.saved_model.load(str(self.directory))
+        return dict(self._loaded.signatures)
 
     def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
         """Specs of what a signature takes, by name.
@@ -91,7 +103,7 @@ class ServedModel:
             for name, value in inputs.items()
         }
         try:
-            return {name: x.numpy() for name, x in function(**tensors).items()}
+            return {name: np.asarray(x) for name, x in function(**tensors).items()}
         except tf.errors.InvalidArgumentError as error:
             reason = " ".join(error.message.split())[:500]
             raise RequestError(f"The model refuses the inputs: {reason}") from error

@@ -17,6 +17,7 @@ import tensorflow as tf
 from kmmft.export.bundle.latency import measure_latency
 from kmmft.export.directory_size import megabytes
 from kmmft.export.export_model import export_model
+from kmmft.export.variants.frozen import FROZEN_KINDS, export_frozen
 from kmmft.export.variants.litert import LITERT_KINDS, write_litert
 from kmmft.export.variants.loaded_variant import LoadedVariant, load_variant
 from kmmft.export.variants.onnx_model import ONNX_KINDS, write_onnx
@@ -25,7 +26,7 @@ from kmmft.export.variants.variant import Variant, write_variants
 
 logger = logging.getLogger(__name__)
 
-KINDS = (*SMALL_KINDS, *LITERT_KINDS, *ONNX_KINDS)
+KINDS = (*FROZEN_KINDS, *SMALL_KINDS, *LITERT_KINDS, *ONNX_KINDS)
 BASELINE = "float32"
 # Of how many examples each export's answers are compared with this process'.
 _CHECKED_ROWS = 4
@@ -62,10 +63,10 @@ def export_variants(
         evaluate: Called with a function that answers raw inputs: from a dict of
             sequences to a dict of arrays, as `load_variant` gives. Returns the score on
             the test set; higher is better.
-        variants: Kinds to make, out of `float16`, `bfloat16`, `int8` (see
-            `export_small_weights`), `litert_float32`, `litert_int8` and
-            `litert_int8_calibrated` (see `write_litert`), `onnx` and `onnx_int8` (see
-            `write_onnx`).
+        variants: Kinds to make, out of `frozen` (see `export_frozen`), `float16`,
+            `bfloat16`, `int8` (see `export_small_weights`), `litert_float32`,
+            `litert_int8`, `litert_int8_calibrated` (see `write_litert`), `onnx` and
+            `onnx_int8` (see `write_onnx`).
         max_accuracy_drop: How far below the float32 export a score may be.
         baseline: The float32 export, if there is one; else it is made, as
             `path/float32`.
@@ -100,7 +101,7 @@ def export_variants(
     table = [dataclasses.replace(first, drop=0.0)]
     for name in variants:
         make = _writer(name)
-        given = checked if name in SMALL_KINDS else examples
+        given = examples if make is write_litert else checked
         try:
             directory = _replace(
                 base / name,
@@ -117,6 +118,8 @@ def export_variants(
 
 
 def _writer(kind: str) -> Callable:
+    if kind in FROZEN_KINDS:
+        return export_frozen
     if kind in SMALL_KINDS:
         return export_small_weights
     return write_litert if kind in LITERT_KINDS else write_onnx

@@ -10,25 +10,26 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.export.variants.numeric_part import write_numeric_part
+from kmmft.serving.converted_model import LITERT_FILE
 
 LITERT_KINDS = ("litert_float32", "litert_int8", "litert_int8_calibrated")
-MODEL_FILE = "model.tflite"
 _CALIBRATION_ROWS = 200
 
 
 def write_litert(
     model: keras.Model,
-    directory: str | os.PathLike,
+    path: str | os.PathLike,
     examples: Mapping[str, Sequence],
     kind: str,
     **options: Any,
 ) -> pathlib.Path:
     """Converts what a model does with decoded images and token ids to LiteRT.
 
-    In the directory: `model.tflite`, from the model's inputs to all its outputs that
+    In `path/1/`: `model.tflite`, from the model's inputs to all its outputs that
     are numbers, with an open batch; `preprocess/1`, a SavedModel from raw bytes and
     strings to those inputs and `error`; and `variant.json`, which names the inputs and
-    the labels of `probabilities`, if there are any. `load_variant` puts them together.
+    the labels of `probabilities`, if there are any. `load_variant` and `kmmft-serve`
+    put them together.
     Elsewhere, such as on a phone, the client makes the inputs: images as float32 in
     [0, 255] of the model's size, and the token ids of the tokenizer.
 
@@ -39,13 +40,13 @@ def write_litert(
 
     Args:
         model: A model of `kmmft.models` with `serve`.
-        directory: Where to; must not hold such files.
+        path: Base directory; the model is written to `path/1/`.
         examples: Real raw inputs by name. Up to 200 rows calibrate.
         kind: One of the three.
         **options: `max_pixels` and `strict`, as in `export_model`.
 
     Returns:
-        The directory.
+        The directory of the version.
 
     Raises:
         ValueError: If the kind is unknown, the model has no single `serve`, or it has
@@ -55,12 +56,12 @@ def write_litert(
         raise ValueError(
             f"`kind` must be one of {', '.join(LITERT_KINDS)}. Received: {kind!r}."
         )
-    path = pathlib.Path(directory)
-    part = write_numeric_part(model, path, examples, **options)
+    directory = pathlib.Path(path, "1")
+    part = write_numeric_part(model, directory, examples, **options)
     inputs = part.prepared_rows(examples, _CALIBRATION_ROWS)
-    (path / MODEL_FILE).write_bytes(_convert(part.function, kind, inputs))
-    part.describe(path, kind)
-    return path
+    (directory / LITERT_FILE).write_bytes(_convert(part.function, kind, inputs))
+    part.describe(directory, kind)
+    return directory
 
 
 def _convert(function, kind: str, inputs: Iterator[dict[str, np.ndarray]]) -> bytes:

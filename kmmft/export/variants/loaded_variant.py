@@ -1,6 +1,5 @@
 """Answers raw inputs with an exported model or one of its variants."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.export.graph_ops import load_text_ops
-from kmmft.export.variants.litert import MODEL_FILE
-from kmmft.export.variants.numeric_part import DESCRIPTION_FILE, PREPROCESS
-from kmmft.export.variants.onnx_model import ONNX_FILE, onnx_session
-
-THREADS = 2
+from kmmft.serving.converted_model import DESCRIPTION_FILE, ConvertedModel
+from kmmft.serving.served_model import model_file
 
 
 class LoadedVariant:
@@ -63,8 +59,8 @@ def load_variant(directory: str | os.PathLike) -> LoadedVariant:
     LiteRT and ONNX models run with two threads.
 
     Args:
-        directory: A SavedModel, a base directory of versions (the highest is taken), or
-            a LiteRT or ONNX variant.
+        directory: A version, or a base directory of versions, of which the highest is
+            taken.
 
     Returns:
         `LoadedVariant`.
@@ -79,67 +75,21 @@ def load_variant(directory: str | os.PathLike) -> LoadedVariant:
         answer({"image": [png_bytes], "question": ["what shape is it?"]})["label"]
     """
     path = pathlib.Path(directory)
-    if (path / MODEL_FILE).exists():
-        return LoadedVariant(_numeric_function(path, _litert_runner(path)))
-    if (path / ONNX_FILE).exists():
-        return LoadedVariant(_numeric_function(path, _onnx_runner(path)))
     numbers = [int(p.name) for p in path.glob("*/") if p.name.isdecimal()]
-    if not (path / "saved_model.pb").exists() and numbers:
+    if model_file(path) is None and numbers:
         path = path / str(max(numbers))
-    if not (path / "saved_model.pb").exists():
+    file = model_file(path)
+    if file is None:
         raise ValueError(
-            "There must be an exported model. "
-            f"Received: {str(directory)!r}, without {MODEL_FILE}, {ONNX_FILE} "
-            "or saved_model.pb."
+            "There must be an exported model. Received: "
+            f"{str(directory)!r}, without saved_model.pb or {DESCRIPTION_FILE}."
         )
-    return LoadedVariant(_saved_model_function(path))
-
-
-def _saved_model_function(path: pathlib.Path) -> Callable[..., Mapping]:
     load_text_ops()
+    if file.name == DESCRIPTION_FILE:
+        return LoadedVariant(ConvertedModel(path))
     loaded = tf.saved_model.load(str(path))
 
     def answer(**raw):
         return loaded.signatures["serving_default"](**raw)
 
-    return answer  # which keeps `loaded` alive, and so its variables
-
-
-def _litert_runner(path: pathlib.Path) -> Callable[..., Mapping]:
-    interpreter = tf.lite.Interpreter(
-        model_path=str(path / MODEL_FILE), num_threads=THREADS
-    )
-    return interpreter.get_signature_runner()
-
-
-def _onnx_runner(path: pathlib.Path) -> Callable[..., Mapping]:
-    session = onnx_session(path / ONNX_FILE, THREADS)
-    names = [output.name for output in session.get_outputs()]
-
-    def run(**inputs):
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    return run
-
-
-def _numeric_function(
-    path: pathlib.Path, run: Callable[..., Mapping]
-) -> Callable[..., Mapping]:
-    """Prepares raw inputs, runs a converted model, and names the labels."""
-    described = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    prepare = _saved_model_function(path / PREPROCESS / "1")
-
-    def answer(**raw):
-        inputs = {name: value.numpy() for name, value in prepare(**raw).items()}
-        outputs = dict(run(**{name: inputs[name] for name in described["inputs"]}))
-        if described["labels"] is not None:
-            labels = np.array([name.encode() for name in described["labels"]], object)
-            outputs["label"] = labels[outputs["probabilities"].argmax(axis=-1)]
-        if "error" not in inputs:
-            return outputs
-        bad = inputs["error"] != b""
-        for value in outputs.values():
-            value[bad] = b"" if value.dtype == object else 0
-        return {**outputs, "error": inputs["error"]}
-
-    return answer
+    return LoadedVariant(answer)  # which keeps `loaded` alive, and so its variables

@@ -4,8 +4,8 @@ LiteRT and ONNX have no operations that decode images or cut texts into tokens. 
 variant of theirs is a directory: a converted model, from the model's inputs to all its
 outputs that are numbers, with an open batch; `preprocess/1`, a SavedModel from raw
 bytes and strings to those inputs and `error`; and `variant.json`, which names the
-inputs and the labels of `probabilities`, if there are any. `load_variant` puts them
-together.
+inputs and outputs, and the labels of `probabilities`, if there are any.
+`kmmft.serving.converted_model` puts them together.
 """
 
 import dataclasses
@@ -22,9 +22,7 @@ import tensorflow as tf
 from kmmft.export.saved_model import export_saved_model
 from kmmft.export.signature import Signature
 from kmmft.models.served_rows import ServedRows
-
-DESCRIPTION_FILE = "variant.json"
-PREPROCESS = "preprocess"
+from kmmft.serving.converted_model import DESCRIPTION_FILE, PREPROCESS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +76,10 @@ class NumericPart:
         described = {
             "kind": kind,
             "inputs": sorted(self.inputs),
+            "outputs": {
+                name: [tensor.dtype.name, tensor.shape.as_list()]
+                for name, tensor in self.function.structured_outputs.items()
+            },
             "labels": self.labels,
             **measured,
         }

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.export.variants.numeric_part import NumericPart, write_numeric_part
+from kmmft.serving.converted_model import ONNX_FILE, onnx_session
 
 ONNX_KINDS = ("onnx", "onnx_int8")
-ONNX_FILE = "model.onnx"
 # The newest one that tf2onnx writes.
 _OPSET = 18
 _LARGEST_BYTES = 2**31
@@ -23,14 +23,14 @@ _CHECKED_ROWS = 4
 
 def write_onnx(
     model: keras.Model,
-    directory: str | os.PathLike,
+    path: str | os.PathLike,
     examples: Mapping[str, Sequence],
     kind: str,
     **options: Any,
 ) -> pathlib.Path:
     """Converts what a model does with decoded images and token ids to ONNX.
 
-    In the directory: `model.onnx`, and beside it the same files as of `write_litert`.
+    In `path/1/`: `model.onnx`, and beside it the same files as of `write_litert`.
     The file is kept if onnxruntime opens it and, before it is quantised, answers
     examples as the model does; `variant.json` says how far apart they are.
 
@@ -41,13 +41,13 @@ def write_onnx(
 
     Args:
         model: A model of `kmmft.models` with `serve`.
-        directory: Where to; must not hold such files.
+        path: Base directory; the model is written to `path/1/`.
         examples: Real raw inputs by name. The first four are compared.
         kind: `"onnx"` or `"onnx_int8"`.
         **options: `max_pixels` and `strict`, as in `export_model`.
 
     Returns:
-        The directory.
+        The directory of the version.
 
     Raises:
         ImportError: Without `pip install 'kmmft[onnx]'`.
@@ -59,49 +59,16 @@ def write_onnx(
             f"`kind` must be one of {', '.join(ONNX_KINDS)}. Received: {kind!r}."
         )
     _check_extra()
-    path = pathlib.Path(directory)
-    part = write_numeric_part(model, path, examples, **options)
-    file = path / ONNX_FILE
+    directory = pathlib.Path(path, "1")
+    part = write_numeric_part(model, directory, examples, **options)
+    file = directory / ONNX_FILE
     _write(part, file)
     difference = _largest_difference(part, file, examples, _TOLERANCE)
     if kind == "onnx_int8":
         _quantise(file)
         difference = _largest_difference(part, file, examples, np.inf)
-    part.describe(path, kind, largest_absolute_difference=difference)
-    return path
-
-
-def onnx_session(file: pathlib.Path, threads: int):
-    """Opens a file with onnxruntime on the CPU.
-
-    Args:
-        file: The file.
-        threads: Threads of an operation.
-
-    Returns:
-        An `onnxruntime.InferenceSession`.
-
-    Raises:
-        ImportError: Without `pip install 'kmmft[onnx]'`.
-        ValueError: If the file is not valid.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(_needed(error)) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Threads that wait in a loop would take the cores from the preprocessing.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # a class of its own for each reason
-        raise ValueError(
-            f"onnxruntime must open an ONNX file. Received: {str(error)[:1000]}. Use "
-            "another variant."
-        ) from error
+    part.describe(directory, kind, largest_absolute_difference=difference)
+    return directory
 
 
 def _check_extra() -> None:
@@ -110,11 +77,9 @@ def _check_extra() -> None:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError as error:
-        raise ImportError(_needed(error)) from error
-
-
-def _needed(error: ImportError) -> str:
-    return f"{error}. ONNX variants need: pip install 'kmmft[onnx]'"
+        raise ImportError(
+            f"{error}. ONNX variants need: pip install 'kmmft[onnx]'"
+        ) from error
 
 
 def _write(part: NumericPart, file: pathlib.Path) -> None:

@@ -21,6 +21,7 @@ from kmmft.export.variants import (
 )
 from kmmft.export.variants.numeric_part import NumericPart
 from kmmft.export.variants.small_weights import quantise_int8
+from kmmft.serving.model_versions import ModelVersions
 from tests.export.test_export_model import answers_here
 from tests.models.test_fusion_classifier import make_model, png
 
@@ -34,6 +35,7 @@ WITH_A_BAD_ROW = {
     "question": [*RAW["question"], "red?"],
 }
 KINDS = (
+    "frozen",
     "float16",
     "int8",
     "litert_float32",
@@ -50,12 +52,15 @@ def model():
 
 @pytest.fixture(scope="module")
 def patch(model, tmp_path_factory):
-    functions = model.serving_functions()
-    only = {"serving_default": functions["serving_default"]}
+    functions = type(model).serving_functions
+
+    def only_main(self):
+        return {"serving_default": functions(self)["serving_default"]}
+
     with pytest.MonkeyPatch.context() as patch:
         # What is tested where exports are: a fresh process, the other signatures.
         patch.setattr(parity, "answers_in_fresh_process", answers_here)
-        patch.setattr(type(model), "serving_functions", lambda self: only)
+        patch.setattr(type(model), "serving_functions", only_main)
         patch.setattr(small_weights, "_FEWEST_VALUES", 16)
         patch.setattr(export_variants, "_TIMED_SECONDS", 0.01)
         patch.setattr(
@@ -109,7 +114,7 @@ def table(model, patch, answers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def part(model, table):
     """What the ONNX variant was converted of."""
-    written = pathlib.Path(row(table, "onnx").directory, "preprocess/1")
+    written = pathlib.Path(row(table, "onnx").directory, "1/preprocess/1")
     return NumericPart(*numeric_part._numeric_function(model), written)
 
 
@@ -190,7 +195,7 @@ def test_variants_answer_as_the_model_and_a_bad_row_spoils_no_other(
     model, table, answers
 ):
     expected = model.classify(RAW)
-    for name in ("float32", *KINDS[2:]):
+    for name in ("float32", "frozen", *KINDS[3:]):
         got = answers[[variant.name for variant in table].index(name)]
         assert got["label"][-1] == b"" and not got["probabilities"][-1].any()
         assert got["error"][-1].startswith(b"image is not a JPEG")
@@ -204,11 +209,32 @@ def test_variants_answer_as_the_model_and_a_bad_row_spoils_no_other(
             assert got["label"][:-1].tolist() == expected["label"].tolist()
 
 
+@pytest.mark.parametrize("kind", ["litert_float32", "onnx", "frozen"])
+def test_a_server_answers_with_a_variant(kind, table, answers):
+    base = row(table, kind).directory
+    served = ModelVersions(base).choose(version=1)
+    raw = {k: np.array(v, object) for k, v in WITH_A_BAD_ROW.items()}
+    answered = served.run("serving_default", raw)
+    expected = answers[[variant.name for variant in table].index(kind)]
+    specs = served.outputs("serving_default")
+    assert set(answered) == set(expected) == set(specs)
+    for name, value in answered.items():
+        if value.dtype == object:
+            assert value.tolist() == expected[name].tolist()
+            assert specs[name].dtype == tf.string
+        else:
+            np.testing.assert_allclose(value, expected[name], atol=1e-6)
+            assert specs[name].is_compatible_with(tf.constant(value))
+    empty = served.run("serving_default", {k: v[:0] for k, v in raw.items()})
+    assert {len(value) for value in empty.values()} == {0}
+    assert set(served.inputs("serving_default")) == {"image", "question"}
+
+
 def test_onnx_files_take_the_models_inputs_and_hold_int8(table):
     import onnx
 
     for name in ("onnx", "onnx_int8"):
-        directory = pathlib.Path(row(table, name).directory)
+        directory = pathlib.Path(row(table, name).directory, "1")
         loaded = onnx.load(directory / "model.onnx")
         onnx.checker.check_model(loaded, full_check=True)
         # The ViT's position ids are no input.
@@ -235,6 +261,7 @@ def test_a_wrong_onnx_file_is_found(handler, message, part, tmp_path, monkeypatc
     handlers = {"Erfc": (handler, [])} if handler else {}
     monkeypatch.setattr(onnx_model, "_HANDLERS", handlers)
     monkeypatch.setattr(onnx_model, "write_numeric_part", lambda *args: part)
+    (tmp_path / "1").mkdir()
     with pytest.raises(ValueError, match=message):
         kmmft.export.write_onnx(None, tmp_path, RAW, "onnx")
 
@@ -257,6 +284,8 @@ def test_onnx_without_its_extra_is_refused_by_name(
     assert "\n" not in refused.refused
     with pytest.raises(ImportError, match=r"pip install 'kmmft\[onnx\]'"):
         kmmft.export.load_variant(directory)
+    with pytest.raises(ValueError, match="must be a version to serve"):
+        ModelVersions(directory)
 
 
 def test_what_loses_too_much_is_removed(model, table, patch, tmp_path):
@@ -323,6 +352,8 @@ def test_what_is_wrong_is_named(model, tmp_path):
         kmmft.export.read_variants(tmp_path)
     with pytest.raises(ValueError, match="one of litert_float32"):
         kmmft.export.write_litert(model, tmp_path, RAW, "int8")
+    with pytest.raises(ValueError, match="must be 'frozen'"):
+        kmmft.export.export_frozen(model, tmp_path, RAW, "int8")
     with pytest.raises(ValueError, match="one of onnx, onnx_int8"):
         kmmft.export.write_onnx(model, tmp_path, RAW, "int8")
     with pytest.raises(ValueError, match="one of float16"):
