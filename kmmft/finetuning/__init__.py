@@ -17,8 +17,10 @@ from kmmft.finetuning.adapters import (
 from kmmft.finetuning.adversarial import FGM, PGD, FreeLB
 from kmmft.finetuning.applied_plan import AppliedPlan
 from kmmft.finetuning.batch_norm_statistics import update_batch_norm
+from kmmft.finetuning.fewer_layers import cut_image_encoder, keep_layers
 from kmmft.finetuning.fisher import estimate_fisher
 from kmmft.finetuning.gradient_noise import GradientNoise
+from kmmft.finetuning.hidden_units import prune_hidden_units
 from kmmft.finetuning.l2_sp import L2SP, anchor_of
 from kmmft.finetuning.layer_depths import layer_depths
 from kmmft.finetuning.mixup import CutMix, Mixup
@@ -26,6 +28,7 @@ from kmmft.finetuning.model_soup import greedy_soup, uniform_soup
 from kmmft.finetuning.named_parts import named_layers, named_variables
 from kmmft.finetuning.output_divergence import output_kind
 from kmmft.finetuning.plan import Plan
+from kmmft.finetuning.pruning import prune, zero_shares
 from kmmft.finetuning.r_drop import RDrop
 from kmmft.finetuning.rule import Rule
 from kmmft.finetuning.schedules import SlantedTriangular
@@ -62,9 +65,11 @@ __all__ = [
     "SlantedTriangular",
     "StochasticWeightAveraging",
     "anchor_of",
+    "cut_image_encoder",
     "estimate_fisher",
     "greedy_soup",
     "interpolate_weights",
+    "keep_layers",
     "layer_depths",
     "load_adapters",
     "merge_adapters",
@@ -72,6 +77,8 @@ __all__ = [
     "named_variables",
     "output_kind",
     "presets",
+    "prune",
+    "prune_hidden_units",
     "save_adapters",
     "starting_copy",
     "uniform_soup",
@@ -80,4 +87,5 @@ __all__ = [
     "use_adapter",
     "weight_values",
     "wise_ft",
+    "zero_shares",
 ]

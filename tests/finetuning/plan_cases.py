@@ -52,7 +52,8 @@ def train_in_numpy(start, settings, steps, rate, adam, batch_size=4):
     """Trains in float64 by the published formulas, each weight by its own settings.
 
     `settings` holds for each path a dict of `begins` (a step), `scale`, `decay`, `l2`,
-    `l2_sp`, `fisher` and `pull` (L2-SP as a decay), each of which may be left out.
+    `l2_sp`, `fisher`, `pull` (L2-SP as a decay) and `kept` (a mask of the weights that
+    are not pruned), each of which may be left out.
     """
     weights = {path: value.astype("float64") for path, value in start.items()}
     anchors = {path: value.copy() for path, value in weights.items()}
@@ -80,7 +81,7 @@ def train_in_numpy(start, settings, steps, rate, adam, batch_size=4):
                 # The order of Kingma & Ba, end of section 2: epsilon is not corrected.
                 correction = np.sqrt(1 - BETA_2**age) / (1 - BETA_1**age)
                 gradient = correction * first / (np.sqrt(second) + EPSILON)
-            weights[path] = weight - size * gradient
+            weights[path] = (weight - size * gradient) * own.get("kept", 1)
     return weights
 
 

@@ -66,6 +66,14 @@ class FusedUpdates:
         # Overrides a private method: `_decay` goes with the update of each weight.
         return
 
+    def _update_model_variables_moving_average(self, trainable_variables) -> None:
+        # Overrides a private method: Keras averages weights before it constrains them,
+        # and so its average of a pruned weight is not zero.
+        for variable in trainable_variables if self.use_ema else ():
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
+        super()._update_model_variables_moving_average(trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate) -> None:
         if self._numbers is None:
             self._numbers = self._numbers_of_step()
