@@ -323,9 +323,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     scores = written.metrics()
     metrics = {f"test/{name}": value for name, value in scores.items()} | metrics
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
-    unfinished = run.path / ".model.keras"
-    model.save(unfinished)
-    unfinished.replace(run.path / "model.keras")
+    run.write_model(model)
     if not (run.export / "1").exists():
         records = kmmft.data.first_records(source, "test", 3)
         raw = {"image": [record["image"] for record in records]}

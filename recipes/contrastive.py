@@ -347,9 +347,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         scores, report = test(config, source, run, model)
     metrics |= {f"test/{name}": value for name, value in scores.items()}
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
-    unfinished = run.path / ".model.keras"
-    model.save(unfinished)
-    unfinished.replace(run.path / "model.keras")
+    run.write_model(model)
     if not (run.export / "1").exists():
         caption = caption_function(config, source)
 

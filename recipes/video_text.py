@@ -312,9 +312,7 @@ def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
             metrics |= {f"{aggregation}/{name}": x for name, x in scores.items()}
     metrics |= {f"test/{name}": value for name, value in scores.items()} | trained
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
-    unfinished = run.path / ".model.keras"
-    model.save(unfinished)
-    unfinished.replace(run.path / "model.keras")
+    run.write_model(model)
     if not (run.export / "1").exists():
         records = kmmft.data.first_records(source, "test", 3)
         raw = {

@@ -6,8 +6,10 @@ makes what stands beside it: model card, warm-up, server configuration, client.
 """
 
 from kmmft.export.bundle.export_bundle import export_bundle
+from kmmft.export.bundle.latency import measure_latency
 from kmmft.export.bundle.model_card import ModelCard
 from kmmft.export.bundle.serving_configs import promote
+from kmmft.export.directory_size import megabytes
 from kmmft.export.export_model import export_model, model_signatures
 from kmmft.export.fresh_process import ask_in_fresh_process
 from kmmft.export.parity import compare, largest_difference
@@ -37,6 +39,8 @@ __all__ = [
     "export_variants",
     "largest_difference",
     "load_variant",
+    "measure_latency",
+    "megabytes",
     "model_signatures",
     "promote",
     "read_variants",

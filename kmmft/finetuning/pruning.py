@@ -29,9 +29,11 @@ def prune(
     rate, so that the other weights make up for the loss. The zeros are kept by the
     weights' `constraint`, after every update of any optimizer, on any number of
     replicas and in any dtype policy. (Only Keras' own `use_ema` averages weights before
-    they are constrained; that of kmmft's optimizers does not.) They are plain zeros in plain weights: a saved
-    model has them, and pruning it by as much again finds the same ones, so that
-    training can go on. To prune in steps, call it again with a higher sparsity.
+    they are constrained; that of kmmft's optimizers does not.)
+
+    They are plain zeros in plain weights: a saved model has them, and pruning it by as
+    much again finds the same ones, so that training can go on. To prune in steps, call
+    it again with a higher sparsity.
 
     Zeros make the *compressed* model smaller, as a zip file or when it is sent. They
     make neither the SavedModel nor its latency smaller, since dense kernels are run;

@@ -2,6 +2,7 @@
 
 import contextlib
 import fnmatch
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import keras
@@ -10,6 +11,8 @@ import numpy as np
 
 from kmmft.finetuning.named_parts import named_layers
 from kmmft.finetuning.near_names import near_names
+
+_TOKENIZER = keras_hub.tokenizers.Tokenizer
 
 
 def transformers(
@@ -52,11 +55,11 @@ def transformers(
 
 def rebuild(
     model: keras.Model,
-    changes: Sequence[tuple[keras.Model, Mapping]],
+    changes: Sequence[tuple[keras.Model, Mapping]] = (),
     dropped: Collection[int] = (),
     kept: Mapping[int, tuple[int, np.ndarray]] | None = None,
 ) -> keras.Model:
-    """Makes a model anew from a changed config, with the weights that are left.
+    """Makes a model anew from its config, changed or not, with the weights left.
 
     Args:
         model: The model, which stays as it is.
@@ -89,12 +92,14 @@ def rebuild(
     shapes = [tuple(weight.shape) for weight in smaller.weights]
     if shapes != [value.shape for value in values]:
         raise ValueError(
-            "A model's config must say how large it is. Received: "
-            f"{model.name!r}, whose weights do not become as small as "
-            f"{[dict(new) for _, new in changes]} says. Its transformer has layers of "
-            "another form, such as shared ones or gated feed-forwards."
+            "A model's config must make the same weights again, or those that are "
+            f"left. Received: {model.name!r}, of which {len(values)} weights should be "
+            f"left, and a new one with {len(smaller.weights)}, or of other shapes. "
+            "Rebuild it before adapters are inserted; shared layers and gated "
+            "feed-forwards cannot be made smaller."
         )
     smaller.set_weights(values)
+    _copy_vocabularies(model, smaller)
     return smaller
 
 
@@ -107,3 +112,15 @@ def _changed_config(part: keras.Model, new: Mapping) -> Iterator[None]:
         yield
     finally:
         del part.get_config
+
+
+def _copy_vocabularies(model: keras.Model, other: keras.Model) -> None:
+    """Tokenizers keep their vocabularies in files beside the config."""
+    ours, theirs = (
+        [x for x in named_layers(m).values() if isinstance(x, _TOKENIZER)]
+        for m in (model, other)
+    )
+    for one, copy in zip(ours, theirs, strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            one.save_assets(folder)
+            copy.load_assets(folder)

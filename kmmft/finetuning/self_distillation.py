@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kmmft.finetuning.mixup import Mixup
 from kmmft.finetuning.output_divergence import comparable, divergence, output_kind
+from kmmft.finetuning.rebuilt_model import rebuild
 from kmmft.training.step_options import Forward, StepOption
 
 
@@ -121,17 +122,7 @@ def starting_copy(model: keras.Model) -> keras.Model:
         >>> bool(np.all(copy(np.ones((1, 2))) == model(np.ones((1, 2)))))
         True
     """
-    with model.distribute_strategy.scope():
-        copy = type(model).from_config(model.get_config())
-        shapes = [tuple(weight.shape) for weight in model.weights]
-        if [tuple(weight.shape) for weight in copy.weights] != shapes:
-            raise ValueError(
-                "A model's config must make the same weights again. Received: "
-                f"{model.name!r} with {len(shapes)} weights, and a copy with "
-                f"{len(copy.weights)}, or of other shapes. Make the copy before "
-                "adapters are inserted."
-            )
-        copy.set_weights(model.get_weights())
+    copy = rebuild(model)
     copy.trainable = False
     return copy
 

@@ -8,6 +8,7 @@ from kmmft.models.fusion_classifier import FusionClassifier
 from kmmft.models.fusion_generator import FusionGenerator
 from kmmft.models.image_tokenizer import ImageTokenizer
 from kmmft.models.load_dual_encoder import load_dual_encoder
+from kmmft.models.load_fusion_classifier import load_fusion_classifier
 from kmmft.models.multi_task import MultiTask
 from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
@@ -37,4 +38,5 @@ __all__ = [
     "TokenTexts",
     "UncertaintyWeights",
     "load_dual_encoder",
+    "load_fusion_classifier",
 ]

@@ -1,11 +1,11 @@
 """A trained model from wherever one was left."""
 
 import os
-import pathlib
 
 import keras
 
 from kmmft.models.dual_encoder import DualEncoder
+from kmmft.models.saved_model_file import saved_model_file
 
 
 def load_dual_encoder(path: str | os.PathLike) -> DualEncoder:
@@ -26,14 +26,7 @@ def load_dual_encoder(path: str | os.PathLike) -> DualEncoder:
         model = kmmft.models.load_dual_encoder("runs/contrastive")
         model.encode_text(["a red circle"])
     """
-    file = pathlib.Path(path)
-    if (file / "model.keras").exists():
-        file = file / "model.keras"
-    if (file / "run.log").exists():
-        raise ValueError(
-            "A run must be complete before its model can be used. Received: "
-            f"{str(path)!r} without model.keras. Run its recipe again: it goes on."
-        )
+    file = saved_model_file(path)
     if file.is_dir() or "://" in str(path) or file.suffix == ".safetensors":
         return DualEncoder.from_checkpoint(os.fspath(path))
     if not file.is_file():

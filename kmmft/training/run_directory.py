@@ -10,6 +10,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from kmmft.training.quarantine import Quarantine
 from kmmft.training.whole_files import write_whole
 
@@ -118,6 +120,12 @@ class RunDirectory:
         """Reads `metrics.json`, or gives None if the run is not complete."""
         file = self.path / "metrics.json"
         return json.loads(file.read_text()) if file.exists() else None
+
+    def write_model(self, model: keras.Model) -> pathlib.Path:
+        """Writes `model.keras`, from which the trained model can be loaded again."""
+        unfinished = self.path / ".model.keras"
+        model.save(unfinished)
+        return unfinished.replace(self.path / "model.keras")
 
     def write_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Puts the epoch's row into `history.csv`, in place of rows from it on."""

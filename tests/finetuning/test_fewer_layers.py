@@ -56,10 +56,12 @@ def flat(outputs):
 def classifier():
     keras.utils.set_random_seed(0)
     bert = keras_hub.models.BertBackbone(9, 3, 2, 8, 12)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "cat", "dog"]
+    tokenizer = keras_hub.tokenizers.BertTokenizer(words, lowercase=True)
     model = kmmft.models.FusionClassifier(
         {
             "image": kmmft.encoders.ImageEncoder(vision_tower("vit")),
-            "text": kmmft.encoders.TextEncoder(bert, None, sequence_length=5),
+            "text": kmmft.encoders.TextEncoder(bert, tokenizer, sequence_length=5),
         },
         kmmft.layers.ConcatFusion(hidden_dim=6),
         class_names=["no", "yes"],
@@ -83,6 +85,9 @@ def test_a_tower_has_every_other_layer_and_all_else(classifier, tmp_path):
     np.testing.assert_array_equal(
         smaller.get_layer("logits").kernel, classifier.get_layer("logits").kernel
     )
+    texts = ["A red dog", "cat"]
+    ids = [m.encoders["text"].preprocess(texts) for m in (classifier, smaller)]
+    np.testing.assert_array_equal(ids[1]["token_ids"], ids[0]["token_ids"])
     smaller.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     inputs = {"image": PICTURES, "token_ids": IDS, "padding_mask": IDS > 1}
