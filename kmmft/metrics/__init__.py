@@ -6,6 +6,7 @@ from kmmft.metrics.caption_tokens import caption_tokens
 from kmmft.metrics.cider import CiderD, cider_d
 from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
+from kmmft.metrics.mean_discrepancy import MeanDiscrepancy, mean_discrepancy
 from kmmft.metrics.meteor import meteor
 from kmmft.metrics.retrieval import (
     retrieval_metrics,
@@ -22,12 +23,14 @@ from kmmft.metrics.vqa_accuracy import (
 
 __all__ = [
     "CiderD",
+    "MeanDiscrepancy",
     "bleu",
     "caption_metrics",
     "caption_tokens",
     "cider_d",
     "frechet_distance",
     "full_precision",
+    "mean_discrepancy",
     "meteor",
     "normalize_answer",
     "retrieval_metrics",

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kmmft.metrics.vector_sets import vector_sets
+
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Fréchet distance between the normal distributions of two sets of vectors.
@@ -28,16 +30,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     References:
         - [Heusel et al., 2017](https://arxiv.org/abs/1706.08500), eq. 6.
     """
-    first, second = (np.asarray(rows, np.float64) for rows in (first, second))
-    shapes = first.shape, second.shape
-    fits = all(len(shape) == 2 and shape[0] >= 2 for shape in shapes)
-    if not fits or first.shape[1] != second.shape[1]:
-        raise ValueError(
-            "Two sets of at least two equally wide vectors can be compared. "
-            f"Received: shapes {shapes[0]} and {shapes[1]}."
-        )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("Vectors must be finite. Received: NaN or infinity.")
+    first, second = vector_sets(first, second)
     means = first.mean(0) - second.mean(0)
     one, other = (np.atleast_2d(np.cov(rows.T)) for rows in (first, second))
     # The root of a product of covariances has the eigenvalues' roots for its trace;
