@@ -128,33 +128,16 @@ def build_data(
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
-    # A test question that nobody could answer counts as wrong, not as bad data.
-    unknown_id = len(model.class_names) if split == "test" else None
-    answers = kmmft.data.Vocabulary(model.class_names, unknown_id)
-    flip = kmmft.data.ImageAugmentation(
-        crop_area=(1, 1), brightness=0.0, contrast=0.0, saturation=0.0
-    )
-
-    def preprocess(record):
-        asked = tf.strings.length(tf.strings.strip(record["question"])) > 0
-        tf.debugging.Assert(asked, ["The question is empty."])
-        label = answers.lookup(record["answer"])
-        return {**model.decode_record(record), "label": label}
-
-    def augment(record, seed):
-        return {**record, "image": flip(record["image"], seed)}
-
-    return kmmft.data.build_dataset(
+    return kmmft.models.question_batches(
+        model,
         source,
-        split=split,
-        preprocess=preprocess,
-        augment=augment if config.use_image and config.horizontal_flip else None,
-        batch_preprocess=lambda batch: model.prepare_batch(batch, keep_records),
+        split,
         batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        start_step=start_step,
+        horizontal_flip=config.use_image and config.horizontal_flip,
+        keep_records=keep_records,
+        seed=config.seed,
+        max_bad_fraction=config.max_bad_fraction,
     )
 
 

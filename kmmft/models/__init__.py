@@ -12,6 +12,7 @@ from kmmft.models.load_fusion_classifier import load_fusion_classifier
 from kmmft.models.multi_task import MultiTask
 from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
+from kmmft.models.question_batches import question_batches
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
@@ -39,4 +40,5 @@ __all__ = [
     "UncertaintyWeights",
     "load_dual_encoder",
     "load_fusion_classifier",
+    "question_batches",
 ]
