@@ -1,0 +1,154 @@
+import dataclasses
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+from recipes import distill as recipe
+
+WORDS = [*["what", "color", "shape", "is", "it"], *["?", "red", "green", "blue"]]
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """Preset directories of a tiny vision transformer and a tiny BERT."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("presets")
+    vit = keras_hub.models.ViTBackbone((16, 16, 3), 8, 1, 2, 8, 16)
+    vit.save_to_preset(folder / "vit")
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = keras_hub.tokenizers.BertTokenizer(specials + WORDS, lowercase=True)
+    bert = keras_hub.models.BertBackbone(len(specials + WORDS), 2, 2, 8, 16)
+    bert.save_to_preset(folder / "bert")
+    tokenizer.save_to_preset(folder / "bert")
+    return {"image_encoder": str(folder / "vit"), "text_encoder": str(folder / "bert")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, encoders):
+    folder = tmp_path_factory.mktemp("distill")
+    config = dataclasses.replace(
+        recipe.PRESETS["smoke"],
+        output_dir=str(folder),
+        image_cut="",
+        text_layers=1,
+        hidden_sparsity=0.25,
+        image_size=16,
+        sequence_length=8,
+        hidden_dim=16,
+        head_dim=8,
+        epochs=1,
+        **encoders,
+    )
+    return config, recipe.main(config), folder
+
+
+def test_run_writes_everything(run):
+    _, metrics, folder = run
+    names = {entry.name for entry in folder.iterdir()}
+    assert names >= {
+        "config.json",
+        "metrics.json",
+        "history.csv",
+        "tensorboard",
+        "checkpoints",
+        "report.html",
+        "export",
+        "run.log",
+        "model.keras",
+    }
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    report = (folder / "report.html").read_text()
+    assert "student taught" in report and "what color is it?" in report
+
+
+def test_numbers_are_those_of_the_kept_models(run):
+    _, metrics, folder = run
+    student, teacher = (
+        kmmft.models.load_fusion_classifier(path)
+        for path in (folder, folder / "teacher")
+    )
+    assert student.encoders["image"].backbone.mlp_dim == 12
+    assert student.encoders["question"].backbone.num_layers == 1
+    assert student.encoders["question"].backbone.intermediate_dim == 12
+    assert metrics["parameters"] == student.count_params()
+    assert metrics["teacher/parameters"] == teacher.count_params()
+    assert metrics["parameters"] < metrics["teacher/parameters"]
+    assert 0 < metrics["size_mb"] < metrics["teacher/size_mb"]
+    source = kmmft.data.open_source(folder / "data/asked/shapes/1.0.0")
+    records = kmmft.data.first_records(source, "test", 48)
+    raw = {name: [record[name] for record in records] for name in recipe.MODALITIES}
+    raw = {name: tf.constant(values) for name, values in raw.items()}
+    own, other = (model.serve(**raw)["label"].numpy() for model in (student, teacher))
+    truth = np.array([record["answer"].encode() for record in records], object)
+    assert np.mean(own == truth) == pytest.approx(metrics["test/accuracy"])
+    assert np.mean(other == truth) == pytest.approx(metrics["teacher/test/accuracy"])
+    assert np.mean(own == other) == pytest.approx(metrics["test/agreement"])
+    # The frozen tower of the student is a part of the teacher's.
+    query, same = (
+        model.encoders["question"]
+        .backbone.transformer_layers[0]
+        ._self_attention_layer.query_dense.kernel
+        for model in (student, teacher)
+    )
+    np.testing.assert_array_equal(query, same)
+
+
+def test_the_teacher_makes_the_difference(run):
+    config, _, folder = run
+    student, alone = (
+        kmmft.training.RunDirectory(path, config).history()
+        for path in (folder, folder / "alone")
+    )
+    # The loss has the teacher's part; validation has not.
+    assert student[0]["loss"] > alone[0]["loss"] + 1e-3
+    assert student[0]["val_loss"] != alone[0]["val_loss"]
+
+
+def test_the_same_command_again_runs_nothing(run, capsys):
+    config, metrics, folder = run
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    assert recipe.main(config) == metrics
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+    assert "student taught" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "nowhere"}, "must be a trained model.*'nowhere'"),
+        ({"text_layers": 5}, "layers are 0 to 1"),
+        ({"image_cut": "block9"}, "must be a layer of.*'block9'"),
+        ({"data": "nowhere/1.0.0"}, "nowhere/1.0.0"),
+    ],
+)
+def test_bad_settings_end_in_one_line(run, tmp_path, changes, message):
+    config, _, folder = run
+    changed = dataclasses.replace(
+        config,
+        **{
+            "data": str(folder / "data/asked/shapes/1.0.0"),
+            "output_dir": str(tmp_path / "run"),
+            "teacher": str(folder / "teacher"),
+            **changes,
+        },
+    )
+    with pytest.raises(ValueError, match=message):
+        recipe.main(changed)
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_layers": -1}, "`--text_layers` must not be negative"),
+        ({"hidden_sparsity": 1.0}, "`--hidden_sparsity` must be in"),
+    ],
+)
+def test_bad_numbers(changes, message):
+    with pytest.raises(ValueError, match=message):
+        recipe.Config(**changes)
