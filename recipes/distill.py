@@ -318,7 +318,7 @@ def comparison_table(metrics: dict[str, float]) -> Table:
     rows = [
         ("teacher", "teacher/", "teacher/"),
         ("student alone", "alone/", ""),  # measured once: of one size
-        ("student taught", "", ""),
+        ("student", "", ""),
     ]
     served = ("size_mb", "latency_ms/batch_1", "latency_ms/batch_32")
     return Table(
@@ -335,8 +335,8 @@ def comparison_table(metrics: dict[str, float]) -> Table:
             for name, own, size in rows
         ],
         highlight=2,
-        note="Both students are of one form, from the same first weights, and trained "
-        "alike. `agrees`: share of the test questions with the teacher's answer. "
+        note="`student alone` had no teacher. Both students have one form and the same "
+        "first weights. `agrees`: share of test questions with the teacher's answer. "
         "MB and ms: of the served model, from JPEG and string to answer.",
     )
 
