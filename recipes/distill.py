@@ -113,6 +113,7 @@ def build_data(
     split: str,
     model: FusionClassifier,
     start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
@@ -124,8 +125,8 @@ def build_data(
         start_step=start_step,
         horizontal_flip=config.horizontal_flip,
         keep_records=keep_records,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(training=start_step is not None),
     )
 
 
@@ -214,7 +215,7 @@ def train_and_test(
         )
     seconds = kmmft.training.resumable_fit(
         model,
-        lambda step: build_data(config, source, "train", model, start_step=step),
+        functools.partial(build_data, config, source, "train", model),
         run=run,
         steps_per_epoch=steps,
         epochs=rounds,

@@ -136,8 +136,8 @@ def build_data(
         start_step=start_step,
         horizontal_flip=config.use_image and config.horizontal_flip,
         keep_records=keep_records,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
+        input_context=input_context,
+        **config.reading(training=start_step is not None),
     )
 
 

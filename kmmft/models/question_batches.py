@@ -1,5 +1,7 @@
 """Batches of questions about images and their answers, for a classifier."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kmmft import data
@@ -15,8 +17,7 @@ def question_batches(
     start_step: int | None = None,
     horizontal_flip: bool = False,
     keep_records: bool = False,
-    seed: int = 0,
-    max_bad_fraction: float = 0.0,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given.
 
@@ -32,8 +33,7 @@ def question_batches(
         start_step: Batches of the training that were seen before.
         horizontal_flip: Whether training images are mirrored at random.
         keep_records: Whether batches are dicts with the records' other features.
-        seed: Of order and mirroring.
-        max_bad_fraction: As in `kmmft.data.build_dataset`.
+        options: Further ones of `kmmft.data.build_dataset`, such as `seed`.
 
     Returns:
         `tf.data.Dataset`.
@@ -67,6 +67,5 @@ def question_batches(
         batch_size=batch_size,
         training=start_step is not None,
         start_step=start_step or 0,
-        seed=seed,
-        max_bad_fraction=max_bad_fraction,
+        **options,
     )
