@@ -241,18 +241,11 @@ def test(
 ) -> tuple[Predictions, dict[str, float]]:
     """Answers to the test split, and how good they are."""
     data = build_data(config, source, "test", model, keep_records=True)
-    predictions = kmmft.evaluation.predict_records(model, data)
-    if len(model.class_names) in predictions.records["label"]:
-        predictions = predictions.with_unknown_class()
-    scores = predictions.metrics(names_of_classes(model, predictions), "question_type")
+    predictions = kmmft.evaluation.predict_records(model, data).with_unknown_class()
+    names = predictions.class_names(model.class_names)
+    scores = predictions.metrics(names, "question_type")
     tested = {f"test/{name}": value for name, value in scores.items()}
     return predictions, {**tested, "parameters": model.count_params()}
-
-
-def names_of_classes(model: FusionClassifier, predictions: Predictions) -> list[str]:
-    """Names of the classes, with one for answers that are not in the vocabulary."""
-    names = [*model.class_names, "(not in the vocabulary)"]
-    return names[: predictions.probabilities.shape[1]]
 
 
 def get_teacher(
@@ -374,7 +367,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         title="Distillation",
         source=source,
         split="test",
-        class_names=names_of_classes(student, predictions),
+        class_names=predictions.class_names(student.class_names),
         text="question",
         metrics=metrics,
         tables=[comparison_table(metrics)],

@@ -195,10 +195,9 @@ def train_and_test(
         patience=config.patience,
     )
     test = build_data(config, source, "test", model, keep_records=True)
-    predictions = kmmft.evaluation.predict_records(model, test)
-    if len(model.class_names) in predictions.records["label"]:
-        predictions = predictions.with_unknown_class()
-    tested = predictions.metrics(report_names(model, predictions), "question_type")
+    predictions = kmmft.evaluation.predict_records(model, test).with_unknown_class()
+    names = predictions.class_names(model.class_names)
+    tested = predictions.metrics(names, "question_type")
     samples = steps * config.batch_size * len(run.history())
     return (
         model,
@@ -209,14 +208,6 @@ def train_and_test(
             "train/samples_per_second": samples / seconds,
         },
     )
-
-
-def report_names(
-    model: kmmft.models.FusionClassifier, predictions: Predictions
-) -> list[str]:
-    """Names of the classes, with one for answers that are not in the vocabulary."""
-    names = [*model.class_names, "(not in the vocabulary)"]
-    return names[: predictions.probabilities.shape[1]]
 
 
 def export_and_ask(
@@ -373,7 +364,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         title="Visual question answering",
         source=source,
         split="test",
-        class_names=report_names(model, predictions),
+        class_names=predictions.class_names(model.class_names),
         text="question",
         metrics=metrics,
         tables=tables,

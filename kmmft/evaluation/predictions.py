@@ -39,14 +39,25 @@ class Predictions:
         return [value.decode(errors="replace") for value in self.records[feature]]
 
     def with_unknown_class(self) -> "Predictions":
-        """Adds one class at the end, of probability 0.
+        """Adds one class at the end, of probability 0, where a record asks for it.
 
         For records whose label has no class in the model, so that they count as
         answered wrongly instead of not at all.
         """
+        classes = self.probabilities.shape[1]
+        if classes not in self.records["label"]:
+            return self
         return dataclasses.replace(
             self, probabilities=np.pad(self.probabilities, ((0, 0), (0, 1)))
         )
+
+    def class_names(self, known: Sequence[str]) -> list[str]:
+        """Names of all classes, with one for labels that are no class of the model.
+
+        Args:
+            known: Names of the model's classes.
+        """
+        return [*known, "(not in the vocabulary)"][: self.probabilities.shape[1]]
 
     def metrics(
         self, class_names: Sequence[str], groups: str | None = None
