@@ -108,3 +108,13 @@ def test_printed_table(capsys):
     printed = capsys.readouterr().out
     for cell in ("Test [all]", "is it [red]?", "99.79 %", "-", "[/b]", "1,234", "12.5"):
         assert cell in printed
+
+
+@pytest.mark.parametrize(("label", "accuracy"), [(1, 1.0), (2, 0.5)])
+def test_a_label_without_a_class_counts_as_wrong(label, accuracy):
+    predictions = kmmft.evaluation.Predictions(
+        np.array([[0.9, 0.1], [0.2, 0.8]]), {"label": np.array([0, label])}
+    ).with_unknown_class()
+    names = predictions.class_names(["red", "blue"])
+    assert names == ["red", "blue", "(not in the vocabulary)"][: 2 + (label == 2)]
+    assert predictions.metrics(names)["accuracy"] == accuracy
