@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import fcntl
 import io
 import json
 import logging
@@ -15,6 +16,8 @@ import keras
 from kmmft.training.quarantine import Quarantine
 from kmmft.training.whole_files import write_whole
 
+logger = logging.getLogger(__name__)
+
 
 class RunDirectory:
     """What a run keeps: configuration, metrics, curves, checkpoints and log.
@@ -23,7 +26,8 @@ class RunDirectory:
     `history.csv` (a row an epoch), `tensorboard/`, `checkpoints/`, `report.html`,
     `export/`, `run.log` and, if there are bad records, `quarantine.jsonl`. Files that
     are not logs are written under a temporary name and renamed, so that a kill leaves
-    the old or the new one, never half of one.
+    the old or the new one, never half of one. The directory belongs to one process at a
+    time: two would write over each other's checkpoints.
 
     Args:
         path: The directory; made if it is not there.
@@ -33,7 +37,7 @@ class RunDirectory:
 
     Raises:
         ValueError: If the directory holds a run with another configuration, or any
-            run while `resume` is False, or cannot be written to.
+            run while `resume` is False, is in use, or cannot be written to.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -59,13 +63,14 @@ class RunDirectory:
         self._check(resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._log = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+            self._take_lock()
             self._write("config.json", json.dumps(self.config, indent=2, default=str))
         except OSError as error:
             raise ValueError(
                 "A run needs a directory to write to. Received: "
                 f"output_dir={str(self.path)!r} ({error}). Name another --output_dir."
             ) from error
-        self._log = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         self._log.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
         )
@@ -84,6 +89,20 @@ class RunDirectory:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def _take_lock(self) -> None:
+        # Of the log, which stays open: the lock ends with the process, however it ends.
+        try:
+            fcntl.flock(self._log.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._log.close()
+            raise ValueError(
+                "One process at a time may use a run's directory. Received: "
+                f"output_dir={str(self.path)!r}, which another one uses. Wait for it, "
+                "or name another --output_dir."
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("Cannot lock %s: %s", self.path, error)
 
     def _check(self, resume: bool) -> None:
         file = self.path / "config.json"

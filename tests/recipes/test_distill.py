@@ -99,12 +99,14 @@ def test_numbers_are_those_of_the_kept_models(run):
     np.testing.assert_array_equal(query, same)
 
 
+def history(path, config):
+    with kmmft.training.RunDirectory(path, config) as run:
+        return run.history()
+
+
 def test_the_teacher_makes_the_difference(run):
     config, _, folder = run
-    student, alone = (
-        kmmft.training.RunDirectory(path, config).history()
-        for path in (folder, folder / "alone")
-    )
+    student, alone = (history(path, config) for path in (folder, folder / "alone"))
     # The loss has the teacher's part; validation has not.
     assert student[0]["loss"] > alone[0]["loss"] + 1e-3
     assert student[0]["val_loss"] != alone[0]["val_loss"]

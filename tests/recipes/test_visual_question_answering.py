@@ -79,6 +79,7 @@ def test_variants_are_listed_and_one_is_chosen(run, monkeypatch):
     source = kmmft.data.open_source(folder / "data/shapes/1.0.0")
     directory = kmmft.training.RunDirectory(folder, config)
     model = types.SimpleNamespace(encoders={"image": None, "question": None})
+    directory.close()
     for limit, highlight, note in [(50, 1, "Chosen"), (5, None, "max_size_mb=5")]:
         limited = dataclasses.replace(config, max_size_mb=limit)
         table = recipe.variants_table(limited, model, source, directory)

@@ -33,6 +33,16 @@ def test_other_configuration_is_refused(tmp_path):
         RunDirectory(tmp_path, RecipeConfig(epochs=2))
 
 
+def test_one_process_at_a_time(tmp_path):
+    config = RecipeConfig()
+    with RunDirectory(tmp_path, config) as run:
+        run.write_epoch(0, {"loss": 1.0})
+        with pytest.raises(ValueError, match="One process at a time"):
+            RunDirectory(tmp_path, config)
+        assert run.history() == [{"epoch": 0, "loss": 1.0}]
+    RunDirectory(tmp_path, config).close()
+
+
 def test_no_resume_refuses_an_existing_run(tmp_path):
     config = dataclasses.replace(RecipeConfig(), resume=False)
     with RunDirectory(tmp_path, config, resume=False) as run:
