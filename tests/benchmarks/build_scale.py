@@ -1,8 +1,10 @@
 """Builds from many small rows, and from pictures that are made smaller on the way.
 
-The cost of a row must not depend on how many there are. Measured on two busy cores:
-1,990, 1,990 and 2,040 texts a second for 20,000, 60,000 and 100,000 of them (9,700 a
-CPU second), with 0.9 kB of memory for each.
+The cost of a row must not depend on how many there are. Measured on two cores, one of
+which works: 17,100 texts a second for 100,000 of them, and 13,500 for 1,000,000, in at
+most 820 MB, most of which is TensorFlow (a process reports no less than what started it
+had). JPEGs of 640 x 480 are made 256 pixels wide at 102 a second by one thread, and 215
+by two.
 """
 
 import json

@@ -3,6 +3,12 @@
 Records are small, so that nothing but the reading counts. To begin in the middle
 should cost what it costs to begin; the records a second should not depend on the
 number of records, nor the memory on the number of epochs.
+
+Measured on two cores: 34,600 records a second of 50,000 and 35,100 of 1,000,000, with
+883 and 935 MB for the whole process. The first batch of an epoch takes 0.14 to 0.19 s;
+in the middle and at the end 0.21 and 0.20 s of 50,000, but 0.83 and 1.46 s of a
+million: a cost that grows with what is skipped, about 1.3 microseconds a record. Where
+it comes from was not looked for.
 """
 
 import pathlib
