@@ -1,6 +1,5 @@
 """Magnitude pruning: the smallest weights become zero and stay zero."""
 
-import fnmatch
 import logging
 from collections.abc import Callable, Sequence
 
@@ -9,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.finetuning.adapters.adapted_layer import adapted_layers
+from kmmft.finetuning.matching_names import matching_names
 from kmmft.finetuning.named_parts import named_layers, named_variables
 from kmmft.finetuning.near_names import near_names
 
@@ -149,19 +149,15 @@ def _keep_only(weight: keras.Variable, kept: np.ndarray | None) -> None:
 
 def _targets(model: keras.Model, targets) -> dict[str, keras.Variable]:
     weights = named_variables(model)
-    patterns = [targets] if isinstance(targets, str) else list(targets)
-    for pattern in patterns:
-        if not fnmatch.filter(weights, pattern):
-            raise ValueError(
-                "`targets` must match weights. Received: "
-                f"{pattern!r}, which matches none. Near names: "
-                f"{near_names(pattern, weights)}."
-            )
-    return {
-        path: weight
-        for path, weight in weights.items()
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
-    }
+    return matching_names(
+        weights,
+        targets,
+        lambda pattern: (
+            "`targets` must match weights. Received: "
+            f"{pattern!r}, which matches none. Near names: "
+            f"{near_names(pattern, weights)}."
+        ),
+    )
 
 
 def _magnitudes(path: str, weight: keras.Variable) -> np.ndarray:

@@ -1,7 +1,6 @@
 """A model made again with smaller transformers, from some of its own weights."""
 
 import contextlib
-import fnmatch
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -9,6 +8,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from kmmft.finetuning.matching_names import matching_names
 from kmmft.finetuning.named_parts import named_layers
 from kmmft.finetuning.near_names import near_names
 
@@ -37,20 +37,16 @@ def transformers(
         if isinstance(layer, keras_hub.models.Backbone):
             own = [key for key in keys if isinstance(layer.get_config().get(key), int)]
             found |= {path: (layer, own[0])} if own else {}
-    patterns = [targets] if isinstance(targets, str) else list(targets)
-    for pattern in patterns:
-        if not fnmatch.filter(found, pattern):
-            raise ValueError(
-                "`targets` must match transformers of KerasHub, which have "
-                f"{' or '.join(keys)} in their config. Received: {pattern!r}, which "
-                f"matches none of {list(found)}. Near names: "
-                f"{near_names(pattern, found or layers)}."
-            )
-    return {
-        path: pair
-        for path, pair in found.items()
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
-    }
+    return matching_names(
+        found,
+        targets,
+        lambda pattern: (
+            "`targets` must match transformers of KerasHub, which have "
+            f"{' or '.join(keys)} in their config. Received: {pattern!r}, which "
+            f"matches none of {list(found)}. Near names: "
+            f"{near_names(pattern, found or layers)}."
+        ),
+    )
 
 
 def rebuild(
