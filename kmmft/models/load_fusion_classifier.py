@@ -2,10 +2,8 @@
 
 import os
 
-import keras
-
 from kmmft.models.fusion_classifier import FusionClassifier
-from kmmft.models.saved_model_file import saved_model_file
+from kmmft.models.saved_model_file import load_saved_model, saved_model_file
 
 
 def load_fusion_classifier(path: str | os.PathLike) -> FusionClassifier:
@@ -27,16 +25,6 @@ def load_fusion_classifier(path: str | os.PathLike) -> FusionClassifier:
         model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
     """
     file = saved_model_file(path)
-    if not file.is_file():
-        raise ValueError(
-            "There must be a trained model. Received: "
-            f"{str(path)!r}, which holds none. Train one by `python -m "
-            "recipes.visual_question_answering`, and name its run directory."
-        )
-    model = keras.saving.load_model(file, compile=False)
-    if not isinstance(model, FusionClassifier):
-        raise ValueError(
-            "The model must be a FusionClassifier. Received: "
-            f"{str(path)!r}, which holds a {type(model).__name__}."
-        )
-    return model
+    return load_saved_model(
+        file, path, FusionClassifier, "recipes.visual_question_answering"
+    )
