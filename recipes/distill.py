@@ -193,12 +193,7 @@ def train_and_test(
     run: kmmft.training.RunDirectory,
     teacher: FusionClassifier | None = None,
 ) -> tuple[FusionClassifier, Predictions, dict[str, float]]:
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    steps, rounds = config.rounds(
-        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
-    )
-    with kmmft.training.make_strategy(config.strategy).scope():
+    def build_with_teacher() -> FusionClassifier:
         model = build()
         if teacher is not None:
             model.step_options = [
@@ -206,34 +201,17 @@ def train_and_test(
                     teacher, config.distillation_weight, config.temperature
                 )
             ]
-        model.compile(
-            kmmft.training.adamw(
-                config.learning_rate,
-                total_steps=steps * rounds,
-                weight_decay=config.weight_decay,
-            )
-        )
-    seconds = kmmft.training.resumable_fit(
-        model,
-        functools.partial(build_data, config, source, "train", model),
-        run=run,
-        steps_per_epoch=steps,
-        epochs=rounds,
-        validation_data=build_data(config, source, "validation", model),
-        monitor="val_accuracy",
-        patience=config.patience,
+        return model
+
+    model, trained = kmmft.training.fit_classifier(
+        config,
+        run,
+        build_with_teacher,
+        functools.partial(build_data, config, source),
+        kmmft.data.steps_per_epoch(source, "train", config.batch_size),
     )
     predictions, tested = test(config, source, model)
-    samples = steps * config.batch_size * len(run.history())
-    return (
-        model,
-        predictions,
-        {
-            **tested,
-            "train/seconds": seconds,
-            "train/samples_per_second": samples / seconds,
-        },
-    )
+    return model, predictions, {**tested, **trained}
 
 
 def test(

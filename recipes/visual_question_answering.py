@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -170,44 +169,19 @@ def train_and_test(
     answers: kmmft.data.Vocabulary,
     run: kmmft.training.RunDirectory,
 ) -> tuple[kmmft.models.FusionClassifier, Predictions, dict[str, float]]:
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    steps, rounds = config.rounds(
-        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
-    )
-    with kmmft.training.make_strategy(config.strategy).scope():
-        model = build_model(config, answers)
-        model.compile(
-            kmmft.training.adamw(
-                config.learning_rate,
-                total_steps=steps * rounds,
-                weight_decay=config.weight_decay,
-            )
-        )
-    seconds = kmmft.training.resumable_fit(
-        model,
-        functools.partial(build_data, config, source, "train", model),
-        run=run,
-        steps_per_epoch=steps,
-        epochs=rounds,
-        validation_data=build_data(config, source, "validation", model),
-        monitor="val_accuracy",
-        patience=config.patience,
+    model, trained = kmmft.training.fit_classifier(
+        config,
+        run,
+        functools.partial(build_model, config, answers),
+        functools.partial(build_data, config, source),
+        kmmft.data.steps_per_epoch(source, "train", config.batch_size),
     )
     test = build_data(config, source, "test", model, keep_records=True)
     predictions = kmmft.evaluation.predict_records(model, test).with_unknown_class()
     names = predictions.class_names(model.class_names)
     tested = predictions.metrics(names, "question_type")
-    samples = steps * config.batch_size * len(run.history())
-    return (
-        model,
-        predictions,
-        {
-            **{f"test/{name}": value for name, value in tested.items()},
-            "train/seconds": seconds,
-            "train/samples_per_second": samples / seconds,
-        },
-    )
+    scores = {f"test/{name}": value for name, value in tested.items()}
+    return model, predictions, {**scores, **trained}
 
 
 def export_and_ask(

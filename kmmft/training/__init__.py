@@ -1,6 +1,7 @@
 """Training runs: where they compute, what they keep and how they go on after a kill."""
 
 from kmmft.training.checkpoints import Checkpointer
+from kmmft.training.classifier_fit import fit_classifier
 from kmmft.training.command_line import parse_config, run_recipe
 from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
@@ -26,6 +27,7 @@ __all__ = [
     "StepOption",
     "UpdateRule",
     "adamw",
+    "fit_classifier",
     "make_strategy",
     "parse_config",
     "project_conflicts",
