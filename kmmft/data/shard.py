@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 from array import array
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,10 @@ from kmmft.data.tfrecord_files import check_uncompressed
 
 # Two records that lie nearer to each other are read in one go.
 _GAP_BYTES = 1 << 18
+# Heads are found in stretches of so many bytes if many lie in one, or if the file is
+# far and a question costs more than bytes; else alone: the rest stays on the disk.
 _WALK_BYTES = 1 << 18
+_FEW_HEADS = 32
 
 _logger = logging.getLogger(__name__)
 
@@ -92,19 +96,26 @@ class Shard:
     def _locate(self, number: int) -> None:
         """Makes sure that it is known where this record begins and ends."""
         if self._found is None and len(self._offsets) <= number + 1:
-            with tf.io.gfile.GFile(self.path, "rb") as file:
-                is_sound = self._walk(file, number + 1)
+            is_far = "://" in self.path
+            with (
+                tf.io.gfile.GFile(self.path, "rb")
+                if is_far
+                else open(self.path, "rb", buffering=0)
+            ) as file:
+                is_sound = self._walk(file, is_far, number + 1)
             if not is_sound:
                 self._search()
 
-    def _walk(self, file: tf.io.gfile.GFile, last: int) -> bool:
+    def _walk(self, file: BinaryIO, is_far: bool, last: int) -> bool:
         """Goes from head to head; False if there is none where one should be."""
-        data, start, position = b"", 0, self._offsets[-1]
+        data, start, position, length = b"", 0, self._offsets[-1], 0
         unpack = struct.Struct("<QI").unpack_from
         while len(self._offsets) <= last:
             if position + HEAD_BYTES > start + len(data) or not data:
                 file.seek(position)
-                data, start = file.read(_WALK_BYTES), position
+                is_dense = length < _WALK_BYTES // _FEW_HEADS
+                size = _WALK_BYTES if is_far or is_dense else HEAD_BYTES
+                data, start = file.read(size), position
                 if len(data) < HEAD_BYTES:
                     return False
             place = position - start

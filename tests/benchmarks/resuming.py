@@ -7,8 +7,10 @@ number of records, nor the memory on the number of epochs.
 Measured on two cores: 34,600 records a second of 50,000 and 35,100 of 1,000,000, with
 883 and 935 MB for the whole process. The first batch of an epoch takes 0.14 to 0.19 s;
 in the middle and at the end 0.21 and 0.20 s of 50,000, but 0.83 and 1.46 s of a
-million: a cost that grows with what is skipped, about 1.3 microseconds a record. Where
-it comes from was not looked for.
+million: 1.3 microseconds for each record that is skipped. A TFRecord file has no index,
+so the heads before a record are walked over, each with its checksum. Of records of
+50 KB only the heads are read: 3.6 microseconds each from memory; from a disk a tenth
+of the bytes.
 """
 
 import pathlib

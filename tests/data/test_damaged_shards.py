@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def test_records_far_apart_are_read_apart(tmp_path):
     path.write_bytes(b"".join(map(frame, payloads)))
     assert read_all(path, 8) == payloads
     assert Shard(path, 8).read(np.array([0, 6])) == [payloads[0], payloads[6]]
+
+
+def test_long_records_are_found_without_reading_them(tmp_path):
+    path = tmp_path / "a"
+    payloads = [bytes([i]) * (20_000 + i) for i in range(100)]
+    path.write_bytes(b"".join(map(frame, payloads)))
+
+    def bytes_read():
+        return int(pathlib.Path("/proc/self/io").read_text().split()[1])
+
+    before = bytes_read()
+    assert Shard(path, 100).offset(99) == sum(map(len, payloads[:99])) + 99 * 16
+    assert bytes_read() - before < 400_000
+    assert Shard(path, 100).read(np.array([7, 99])) == [payloads[7], payloads[99]]
+    data = bytearray(path.read_bytes())
+    data[Shard(path, 100).offset(50)] ^= 1
+    path.write_bytes(data)
+    assert read_all(path, 100) == payloads  # Found again behind the broken length.
 
 
 def test_a_thousand_flipped_bytes_cost_one_record_at_most(tmp_path):
