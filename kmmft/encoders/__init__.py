@@ -27,6 +27,7 @@ from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.shrink_tokenizer import shrink_tokenizer
 from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
 from kmmft.encoders.text_encoder import TextEncoder
+from kmmft.encoders.text_packing import TextPacking, TextUnpacking
 from kmmft.encoders.torch_checkpoint import (
     read_legacy_checkpoint,
     read_torch_checkpoint,
@@ -45,6 +46,8 @@ __all__ = [
     "Seq2SeqEncoder",
     "SiglipTokenizer",
     "TextEncoder",
+    "TextPacking",
+    "TextUnpacking",
     "VideoEncoder",
     "freeze_batch_norm",
     "load_dual_checkpoint",

@@ -7,6 +7,7 @@ from keras import ops
 
 from kmmft.encoders.families import ImageFamily, TextFamily
 from kmmft.encoders.patch_dropout import with_patch_dropout
+from kmmft.encoders.text_packing import packed_tokens
 from kmmft.layers import Pooling
 from kmmft.layers.pooling import MODES as POOLING_MODES
 
@@ -48,12 +49,18 @@ def text_features(
     token_ids: keras.KerasTensor,
     padding_mask: keras.KerasTensor,
     pad_token_id: int,
+    packed_length: int | None = None,
 ) -> tuple[keras.KerasTensor | None, keras.KerasTensor | None]:
-    """Calls a text backbone.
+    """Calls a text backbone, on several texts a row if `packed_length` is given.
 
     Returns:
         As `image_features`.
     """
+    if packed_length is not None:
+        tokens = packed_tokens(
+            backbone, token_ids, padding_mask, packed_length, pad_token_id
+        )
+        return tokens, None
     names = backbone.input.keys()
     inputs = {"token_ids": token_ids}
     if "padding_mask" in names:

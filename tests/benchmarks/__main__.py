@@ -12,6 +12,7 @@ from tests.benchmarks import (
     resuming,
     retrieval,
     serving,
+    text_packing,
     tokenizers,
     training_throughput,
 )
@@ -28,6 +29,7 @@ BENCHMARKS = (
     retrieval,
     tokenizers,
     serving,
+    text_packing,
     training_throughput,
 )
 
