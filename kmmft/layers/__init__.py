@@ -16,7 +16,7 @@ Which fusion? Begin with the first that fits.
 `ConcatFusion`, `GatedFusion`, `BilinearFusion` and `TensorFusion` read `pooled`, the
 attention layers read `tokens`, and `FiLMFusion` reads one of each. All of them take
 `present`, for examples that lack a modality, and `modality_dropout_rate`, which makes
-a model ready for such examples; see `Fusion`.
+a model ready for such examples; see `Fusion` and `ModalityDropout`.
 
 `Pooling` and `AttentionPooling` turn tokens into one vector. `ProjectionHead` takes a
 vector into the space in which a loss compares, and `LogitScale` is the temperature of
@@ -38,6 +38,7 @@ from kmmft.layers.frame_transformer import FrameTransformer
 from kmmft.layers.fusion import Fusion
 from kmmft.layers.gated_fusion import GatedFusion
 from kmmft.layers.logit_scale import LogitScale
+from kmmft.layers.modality_dropout import ModalityDropout
 from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
@@ -57,6 +58,7 @@ __all__ = [
     "Fusion",
     "GatedFusion",
     "LogitScale",
+    "ModalityDropout",
     "PatchDropout",
     "Pooling",
     "ProjectionHead",

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from kmmft.layers.modality_dropout import ModalityDropout
+
 
 class Fusion(keras.layers.Layer):
     """Base of the fusion layers: reads the modalities, then calls `fuse`.
@@ -27,8 +29,7 @@ class Fusion(keras.layers.Layer):
         hidden_dim: Width into which each modality is projected, and of the output.
         dropout_rate: Dropout on the fused vector.
         modality_dropout_rate: Chance that a modality of an example is hidden in
-            training. With M modalities present the rate is `r - r**M / M`, as the
-            last one is spared.
+            training; see `ModalityDropout`.
         seed: Seed of these two dropouts; those inside attention blocks follow
             `keras.utils.set_random_seed`.
 
@@ -88,8 +89,9 @@ class Fusion(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
-        if modality_dropout_rate > 0:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.modality_dropout = ModalityDropout(
+            modality_dropout_rate, seed, name="modality_dropout"
+        )
         self.supports_masking = True
 
     # === What a method overrides ===
@@ -131,8 +133,7 @@ class Fusion(keras.layers.Layer):
     def call(self, features, present=None, training=None):
         self._check_names(features, present or {})
         presence = self._presence(features, present or {})
-        if training and self.modality_dropout_rate > 0:
-            presence = self._drop_modalities(presence)
+        presence = self.modality_dropout(presence, training=training)
         inputs, masks = {}, {}
         for index, modality in enumerate(self.modalities):
             here = presence[:, index : index + 1]
@@ -162,14 +163,6 @@ class Fusion(keras.layers.Layer):
         # Not `stack`: TensorFlow's graph optimizer loses an axis where a stack is
         # sliced by `[:, index, None]`.
         return ops.concatenate(columns, axis=1)
-
-    def _drop_modalities(self, presence):
-        draws = keras.random.uniform(ops.shape(presence), seed=self.seed_generator)
-        # The present modality with the greatest draw always stays: where any is
-        # kept it is among them, and where none is it is the one to be spared.
-        greatest = ops.max(ops.where(presence, draws, -1.0), axis=1, keepdims=True)
-        kept = ops.logical_or(draws >= self.modality_dropout_rate, draws == greatest)
-        return ops.logical_and(presence, kept)
 
     def _read_tokens(self, modality: str, feature: Mapping, here):
         """Tokens and mask; an absent modality becomes one replacement token."""

@@ -33,6 +33,7 @@ ARGUMENTS = {
     "FrameTransformer": {"num_layers": 2, "num_heads": 3, "dropout_rate": 0.1},
     "GatedFusion": FUSION,
     "LogitScale": {"initial": 10.0, "maximum": 50.0, "bias": -10.0},
+    "ModalityDropout": {"rate": 0.25, "seed": 7},
     "PatchDropout": {"rate": 0.25, "prefix_tokens": 2, "seed": 7},
     "Pooling": {"mode": "max"},
     "ProjectionHead": {

@@ -266,24 +266,6 @@ def test_modality_dropout_hides_all_but_one(case):
     )
 
 
-def test_modality_dropout_rate():
-    rate, number = 0.5, 3
-    layer = layers.ConcatFusion(2, modality_dropout_rate=rate, seed=0)
-    presence = np.ones((20_000, number), bool)
-    kept = layer._drop_modalities(tf.constant(presence)).numpy()
-    assert kept.any(1).all()
-    # 20,000 draws: the standard error is 0.0035.
-    expected = rate - rate**number / number
-    np.testing.assert_allclose(1 - kept.mean(0), expected, atol=0.015)
-    # Independent but for the spared one: both of two others go at r ** 2.
-    both = (~kept[:, 0] & ~kept[:, 1]).mean()
-    np.testing.assert_allclose(both, rate**2 - rate**3 * 2 / 3, atol=0.015)
-    presence[:, 0] = False
-    kept = layer._drop_modalities(tf.constant(presence)).numpy()
-    assert not kept[:, 0].any() and kept[:, 1:].any(1).all()
-    assert not layer._drop_modalities(tf.zeros((4, 3), bool)).numpy().any()
-
-
 # === Any number and kind of modalities ===
 @pytest.mark.parametrize("case", [c for c in CASES if c != "film"])
 def test_three_modalities_one_of_them_a_table_row(case):
