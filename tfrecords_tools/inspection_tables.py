@@ -84,6 +84,7 @@ def _images(splits: Mapping[str, Mapping]) -> "Table":
     for split, values in splits.items():
         for name, images in values["images"].items():
             if images["width"]:
+                kinds = images["formats"] | {"missing": images["missing"]}
                 table.add_row(
                     f"{split} {name}",
                     _range(images["width"]),
@@ -91,7 +92,7 @@ def _images(splits: Mapping[str, Mapping]) -> "Table":
                     f"{images['bytes']['median'] / 1e3:,.1f}",
                     f"{images['unreadable']:,}",
                     spark(images["aspect_ratio"]["histogram"]),
-                    ", ".join(f"{n:,} {kind}" for kind, n in images["formats"].items()),
+                    ", ".join(f"{n:,} {kind}" for kind, n in kinds.items() if n),
                 )
     return table
 

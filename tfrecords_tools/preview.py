@@ -142,7 +142,8 @@ def _card(split: str, features: Any, example: "tf.train.Example") -> Card:
         found = [one for one in found if one is not None]
         if kinds[name].startswith("image"):
             try:
-                picture = thumbnail(found)
+                # An empty one is missing.
+                picture = thumbnail([encoded for encoded in found if encoded])
             except (OSError, ValueError) as error:
                 problem = f"{name} cannot be decoded: {error}"
         elif kinds[name].startswith("label"):

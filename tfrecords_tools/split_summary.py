@@ -125,11 +125,15 @@ class _Images:
         self.num_bytes: list[int] = []
         self.formats: collections.Counter = collections.Counter()
         self.unreadable = 0
+        self.missing = 0
 
     def add(self, images: Sequence[bytes]) -> None:
         import PIL.Image
 
         for encoded in images:
+            if not encoded:
+                self.missing += 1
+                continue
             self.num_bytes.append(len(encoded))
             try:
                 # Reads the header only.
@@ -146,6 +150,7 @@ class _Images:
             "count": len(self.num_bytes),
             "formats": dict(self.formats.most_common()),
             "unreadable": self.unreadable,
+            "missing": self.missing,
             "width": distribution(widths),
             "height": distribution(heights),
             "aspect_ratio": distribution(aspects),

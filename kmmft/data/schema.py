@@ -119,8 +119,13 @@ def labelled(
     class_names: Sequence[str] | None = None,
     *,
     audio: bool = False,
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
 ) -> tfds.features.FeaturesDict:
-    """An image or a sound, a text, or both, with one class label.
+    """An image or a sound, a text, columns of a table, or several, with a class label.
+
+    A record may lack some of them: then its image or text is empty, its number NaN, its
+    category the empty string. Models with `missing_modalities` take such records.
 
     Args:
         image: Whether records have an `image` (kept encoded on disk).
@@ -128,23 +133,25 @@ def labelled(
         class_names: Names of the classes. The label of a class is its position.
         audio: Whether records have an `audio`, with `sample_rate` and `num_samples`
             as in `audio_text`.
+        numbers: Names of columns with numbers, float32 features of these names.
+        categories: Names of columns with categories, text features of these names.
 
     Returns:
         `tfds.features.FeaturesDict` with `id`, `label`, and what is asked for.
 
     Raises:
-        ValueError: If there is neither image nor text nor audio, or if `class_names`
-            is empty or names a class twice.
+        ValueError: If there is neither image nor text nor audio nor column, if a
+            column's name is taken, or if `class_names` is empty or names a class twice.
 
     Example:
         >>> features = kmmft.data.schema.labelled(class_names=["cat", "dog"])
         >>> features["label"].str2int("dog")
         1
     """
-    if not image and not text and not audio:
+    if not (image or text or audio or numbers or categories):
         raise ValueError(
-            "A labelled record needs an image, a text or an audio. Received: "
-            "image=False, text=False, audio=False. Set one of them to True."
+            "A labelled record needs an image, a text, an audio or a column. Received: "
+            "image=False, text=False, audio=False and no columns. Set one of them."
         )
     names = list(class_names or [])
     if not names or len(set(names)) != len(names):
@@ -153,6 +160,7 @@ def labelled(
             f"Received: class_names={class_names}. Pass the names of the classes in "
             "the order of their labels."
         )
+    import numpy as np
     import tensorflow_datasets as tfds
 
     features = {
@@ -165,6 +173,16 @@ def labelled(
         features["text"] = tfds.features.Text()
     if audio:
         features |= _audio()
+    for name in (*numbers, *categories):
+        if name in features or name in ("image", "text", "audio"):
+            raise ValueError(
+                "A column's name must be no other feature's. Received: a second "
+                f"{name!r}. Rename the column."
+            )
+        of_numbers = name in numbers
+        features[name] = (
+            tfds.features.Scalar(np.float32) if of_numbers else tfds.features.Text()
+        )
     return tfds.features.FeaturesDict(features)
 
 

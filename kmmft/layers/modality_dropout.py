@@ -9,8 +9,8 @@ class ModalityDropout(keras.layers.Layer):
     """Hides modalities of examples at random in training, never all that there are.
 
     Makes a model ready for examples that lack a modality, and keeps it from leaning on
-    the strongest one alone. Every fusion layer has one, as `modality_dropout_rate`; use
-    this layer by itself where you write a fusion of your own. In use it changes nothing.
+    the strongest one alone. Every fusion layer has one, as `modality_dropout_rate`;
+    take this one for a fusion of your own. In use it changes nothing.
 
     Args:
         rate: Chance that a modality of an example is hidden. With M modalities present
@@ -22,7 +22,7 @@ class ModalityDropout(keras.layers.Layer):
         training: bool.
 
     Returns:
-        bool tensor `(batch, modalities)`: True where a modality is there and not hidden.
+        bool tensor `(batch, modalities)`: True where one is there and not hidden.
 
     Raises:
         ValueError: If `rate` is not in [0, 1).

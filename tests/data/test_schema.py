@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -46,11 +47,17 @@ def test_labelled_has_what_is_asked_for():
         "image",
         "label",
     ]
+    table = schema.labelled(False, False, ["a"], numbers=["age"], categories=["sex"])
+    assert sorted(table) == ["age", "id", "label", "sex"]
+    assert table["age"].np_dtype is np.float32
 
 
 @pytest.mark.parametrize(
     "options",
     [
+        {"class_names": ["a"], "numbers": ["label"]},
+        {"class_names": ["a"], "numbers": ["age"], "categories": ["age"]},
+        {"class_names": ["a"], "text": False, "numbers": ["text"]},
         {"image": False, "text": False, "class_names": ["a"]},
         {"class_names": ["a", "a"]},
         {},

@@ -33,6 +33,9 @@ def build_manifest(
     answer_column: str | None = None,
     label_column: str | None = None,
     text_column: str | None = None,
+    number_columns: tuple[str, ...] = (),
+    category_columns: tuple[str, ...] = (),
+    allow_missing: bool = False,
     id_column: str | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
@@ -49,11 +52,12 @@ def build_manifest(
     captions of one image make one record. Video and caption: `video_text`, likewise,
     with the frames that `read_video` takes. Audio and caption (or transcript):
     `audio_text`, with the files as they are. Image, question and answer:
-    `image_question_answer`. Label with image or audio, text or both: `labelled`; class
-    names are sorted, whole numbers by value. White space around texts is taken off.
-    The order of the records is shuffled, the same way each time. Images and sounds may
-    stand in a Parquet file themselves, as bytes or as Hugging Face's `datasets` has
-    them: then their hash takes the place of their path.
+    `image_question_answer`. Label with image or audio, text or both, and columns of
+    numbers and categories: `labelled`; class names are sorted, whole numbers by value.
+    White space around texts is taken off. The order of the records is shuffled, the
+    same way each time. Images and sounds may stand in a Parquet file themselves, as
+    bytes or as Hugging Face's `datasets` has them: then their hash takes the place of
+    their path.
 
     Args:
         manifest: File that ends in .csv or .tsv (with a header line), .jsonl or
@@ -68,6 +72,12 @@ def build_manifest(
         answer_column: Column with answers.
         label_column: Column with names of classes.
         text_column: Column with texts to classify.
+        number_columns: Columns with numbers, such as age and weight; features of the
+            same names.
+        category_columns: Columns with names of categories, likewise.
+        allow_missing: Whether the image, the text to classify, numbers and categories
+            may be empty in some rows, if not all of them are. Otherwise such a row is
+            a bad one.
         id_column: Column with ids; default: the path of the image, video or sound
             for captions, the number of the line otherwise.
         split_column: Column with the split; val, valid and dev become validation.
@@ -120,6 +130,8 @@ def build_manifest(
         id=id_column,
         split=split_column,
         group=group_column,
+        numbers=number_columns,
+        categories=category_columns,
     )
     bad_rows = BadRows(options.skip_bad)
     path = pathlib.Path(manifest)
@@ -127,7 +139,7 @@ def build_manifest(
         rows = read_rows(path, columns.names, bad_rows)
         if path.suffix.lower() == ".parquet" and columns.medium in ("image", "audio"):
             rows = files.take_out(rows, columns.media)
-        records = manifest_records(rows, path.parent, columns, bad_rows)
+        records = manifest_records(rows, path.parent, columns, bad_rows, allow_missing)
         labels = [record.values["label"] for record in records if columns.label]
         return write_records(
             records,

@@ -31,13 +31,18 @@ class ManifestColumns:
     id: str | None = None
     split: str | None = None
     group: str | None = None
+    numbers: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     def __post_init__(self):
         given = {
             field.name
             for field in dataclasses.fields(self)
-            if getattr(self, field.name) is not None
+            if getattr(self, field.name)
         } - {"id", "split", "group"}
+        # A table's columns go with any label.
+        if {"label"} < given and given & {"numbers", "categories"}:
+            given = given - {"numbers", "categories"} | {"text"}
         if given not in (
             {"image", "caption"},
             {"video", "caption"},
@@ -49,11 +54,12 @@ class ManifestColumns:
             {"audio", "label"},
             {"audio", "text", "label"},
         ):
-            received = ", ".join(f"{name}_column" for name in sorted(given)) or "none"
+            received = ", ".join(map(_option, sorted(given))) or "none"
             raise ValueError(
                 "The columns must be image and caption; or video and caption; or audio "
                 "and caption; or image, question and answer; or label with image or "
-                "audio, text or both (and id and split or group with any). "
+                "audio, text or both, and numbers and categories (and id and split or "
+                "group with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
@@ -77,8 +83,10 @@ class ManifestColumns:
     @property
     def names(self) -> list[str]:
         """The names of the columns, once each."""
-        values = dataclasses.asdict(self).values()
-        return list(dict.fromkeys(name for name in values if name is not None))
+        values = dataclasses.asdict(self)
+        columns = [*values.pop("numbers"), *values.pop("categories")]
+        names = [name for name in values.values() if name is not None]
+        return list(dict.fromkeys(names + columns))
 
     def features(self, class_names: Iterable[str]) -> "tfds.features.FeaturesDict":
         """The schema of the records."""
@@ -90,5 +98,12 @@ class ManifestColumns:
             image=self.image is not None,
             text=self.text is not None,
             audio=self.audio is not None,
+            numbers=self.numbers,
+            categories=self.categories,
             class_names=list(class_names),
         )
+
+
+def _option(name: str) -> str:
+    plural = {"numbers": "number_columns", "categories": "category_columns"}
+    return plural.get(name, f"{name}_column")

@@ -1,7 +1,7 @@
 """Makes records from the rows of a manifest."""
 
 import dataclasses
-import json
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,7 @@ from typing import Any
 from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.embedded_files import EmbeddedFile
+from tfrecords_tools.sources.manifest_cells import is_empty, number_cell, text_cell
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
 
@@ -27,15 +28,17 @@ class _Row:
             means it, or the hash of what stands in the manifest itself.
         file: The same, to be read.
         texts: Text by kind; several only for captions in JSONL.
+        cells: Number or category by column.
     """
 
     place: Place
     id: str | None
     split: str | None
-    group: str
+    group: str | None
     image: str | None
     file: pathlib.Path | EmbeddedFile | None
     texts: dict[str, list[str]]
+    cells: dict[str, str | float]
 
     @property
     def record(self) -> str:
@@ -50,6 +53,7 @@ def manifest_records(
     root: pathlib.Path,
     columns: ManifestColumns,
     bad_rows: BadRows,
+    allow_missing: bool = False,
 ) -> list[SourceRecord]:
     """Makes records from rows.
 
@@ -60,12 +64,14 @@ def manifest_records(
         root: Folder that paths of images, videos and sounds are relative to.
         columns: Which columns hold what.
         bad_rows: Takes the rows that cannot become records.
+        allow_missing: Whether a cell of an image, a text to classify, a number or a
+            category may be empty, if not all of them are.
 
     Returns:
         The records in the order of their first rows. Rows with captions of one image,
         video or sound make one record.
     """
-    checked = _read(rows, root, columns, bad_rows)
+    checked = _read(rows, root, columns, bad_rows, allow_missing)
     if columns.caption:
         records = _by_image(checked, bad_rows)
     else:
@@ -86,10 +92,11 @@ def _read(
     root: pathlib.Path,
     columns: ManifestColumns,
     bad_rows: BadRows,
+    allow_missing: bool,
 ) -> Iterator[_Row]:
     for place, row in rows:
         try:
-            yield _check(place, row, root, columns)
+            yield _check(place, row, root, columns, allow_missing)
         except ValueError as error:
             bad_rows.add(place, str(error))
 
@@ -99,6 +106,7 @@ def _check(
     row: dict[str, Any],
     root: pathlib.Path,
     columns: ManifestColumns,
+    allow_missing: bool,
 ) -> _Row:
     texts = {}
     for kind in ("caption", "question", "answer", "label", "text"):
@@ -107,45 +115,57 @@ def _check(
             continue
         value = row[column]
         several = kind == "caption" and isinstance(value, list) and value
-        texts[kind] = [_text(one, column) for one in (value if several else [value])]
+        if kind == "text" and allow_missing and is_empty(value):
+            texts[kind] = [""]
+            continue
+        texts[kind] = [
+            text_cell(one, column) for one in (value if several else [value])
+        ]
     image, file = None, None
-    if columns.media is not None:
+    may_lack_image = allow_missing and columns.medium == "image"
+    if columns.media and not (may_lack_image and is_empty(row[columns.media])):
         image, file = _image(row[columns.media], columns.media, root)
+    cells = _cells(row, columns, allow_missing)
+    _check_not_empty(columns, image, texts, cells)
     split = None
     if columns.split in row:
-        split = split_name(_text(row[columns.split], columns.split))
+        split = split_name(text_cell(row[columns.split], columns.split))
         if not split.isidentifier() or split == "all":
             raise ValueError(
                 f"The column {columns.split!r} holds {split!r}, which cannot name a "
                 "split; use letters, digits and '_'."
             )
-    row_id = None if columns.id is None else _text(row[columns.id], columns.id)
-    group = image or texts["text"][0]
+    row_id = None if columns.id is None else text_cell(row[columns.id], columns.id)
+    # Rows of numbers alone are split by their ids.
+    group = image or next(iter(texts.get("text", [])), None) or None
     if columns.group is not None:
-        group = _text(row[columns.group], columns.group)
-    return _Row(place, row_id, split, group, image, file, texts)
+        group = text_cell(row[columns.group], columns.group)
+    return _Row(place, row_id, split, group, image, file, texts, cells)
 
 
-def _text(value: Any, column: str) -> str:
-    """The text of a cell without surrounding white space."""
-    if isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(
-            f"The column {column!r} holds a {type(value).__name__}, not a text; mend "
-            "it."
-        )
-    text = (value or "").strip()
-    if not text:
-        raise ValueError(f"The column {column!r} is empty; fill it in.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        # JSON can hold half of a character: "\\ud83d".
-        raise ValueError(
-            f"The column {column!r} holds no valid Unicode ({error}); mend it."
-        ) from error
-    return text
+def _cells(
+    row: dict[str, Any], columns: ManifestColumns, allow_missing: bool
+) -> dict[str, str | float]:
+    """Numbers and categories by column; NaN and the empty string are missing ones."""
+    cells = {}
+    for column in columns.numbers:
+        missing = allow_missing and is_empty(row[column])
+        cells[column] = math.nan if missing else number_cell(row[column], column)
+    for column in columns.categories:
+        missing = allow_missing and is_empty(row[column])
+        cells[column] = "" if missing else text_cell(row[column], column)
+    return cells
+
+
+def _check_not_empty(
+    columns: ManifestColumns,
+    image: str | None,
+    texts: dict[str, list[str]],
+    cells: dict[str, str | float],
+) -> None:
+    filled = [cell for cell in cells.values() if cell == cell and cell != ""]
+    if columns.label and not (image or filled or any(texts.get("text", []))):
+        raise ValueError("The row has nothing but a label; fill in one column more.")
 
 
 def _image(
@@ -154,7 +174,7 @@ def _image(
     """Name and file of what a cell names or holds."""
     if isinstance(cell, EmbeddedFile):
         return cell.key, cell
-    name = _image_key(_text(cell, column), root)
+    name = _image_key(text_cell(cell, column), root)
     return name, root / name
 
 
@@ -222,8 +242,10 @@ def _by_row(
             )
             continue
         line_of_id[row_id] = row.place.line
-        values = {kind: text[0] for kind, text in row.texts.items()}
+        values = {kind: text[0] for kind, text in row.texts.items()} | row.cells
         values["id"] = row_id
+        if columns.medium == "image" and row.image is None:
+            values["image"] = b""
         if columns.kind == "image_question_answer":
             values |= {"image_id": row.image, "question_type": ""}
         records.append(
