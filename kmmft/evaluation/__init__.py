@@ -28,6 +28,12 @@ from kmmft.evaluation.method_comparison import (
     method_prefix,
     method_table,
 )
+from kmmft.evaluation.missing_modalities import (
+    modality_subsets,
+    predict_subsets,
+    subset_metrics,
+    subset_table,
+)
 from kmmft.evaluation.pareto_chart import pareto_front, pareto_section
 from kmmft.evaluation.predictions import (
     Predictions,
@@ -114,10 +120,12 @@ __all__ = [
     "method_metrics",
     "method_prefix",
     "method_table",
+    "modality_subsets",
     "pareto_front",
     "pareto_section",
     "peak_memory_mb",
     "predict_records",
+    "predict_subsets",
     "print_line",
     "print_table",
     "question_answer_floors",
@@ -133,6 +141,8 @@ __all__ = [
     "show_examples",
     "show_run",
     "start_from_ridge",
+    "subset_metrics",
+    "subset_table",
     "wilson_interval",
     "write_about_records",
     "write_projector",

@@ -1,7 +1,7 @@
 """A classifier's answers to a whole split, with the records they belong to."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -95,15 +95,36 @@ def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions
         ValueError: If the dataset is empty.
     """
 
-    # Not `predict_on_batch`, which under a strategy answers once for each replica.
-    @tf.function(reduce_retracing=True)
-    def answer(inputs):
-        return model(inputs, training=False)
+    (predictions,) = answer_records(
+        model, dataset, lambda inputs: [model(inputs, training=False)]
+    )
+    return predictions
 
+
+def answer_records(
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    answer: Callable[[dict[str, tf.Tensor]], list[tf.Tensor]],
+) -> list[Predictions]:
+    """Answers each batch of records in one or several ways.
+
+    Args:
+        model: Classifier; its inputs are taken from the batches.
+        dataset: As for `predict_records`.
+        answer: From a batch of inputs, logits for each way of answering.
+
+    Returns:
+        `Predictions` for each way, in their order.
+
+    Raises:
+        ValueError: If the dataset is empty.
+    """
+    # Not `predict_on_batch`, which under a strategy answers once for each replica.
+    answer = tf.function(answer, reduce_retracing=True)
     logits, kept = [], []
     for batch in dataset:
         inputs = {name: batch[name] for name in model.input}
-        logits.append(answer(inputs).numpy())
+        logits.append([one.numpy() for one in answer(inputs)])
         kept.append(
             {
                 name: value.numpy()
@@ -116,10 +137,13 @@ def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions
             "There must be records to answer. Received: an empty dataset. Choose "
             "another split."
         )
-    return Predictions(
-        keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits))),
-        {name: np.concatenate([part[name] for part in kept]) for name in kept[0]},
+    records = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
+    probabilities = (
+        keras.ops.softmax(np.concatenate(parts)) for parts in zip(*logits, strict=True)
     )
+    return [
+        Predictions(keras.ops.convert_to_numpy(one), records) for one in probabilities
+    ]
 
 
 def show_examples(
@@ -148,10 +172,11 @@ def show_examples(
     order = np.lexsort((predictions.confidences, ~wrong))[:max_examples]
     ids = predictions.text("id")
     images = images_by_id(source, split, {ids[row] for row in order})
+    # The empty string is an image that the record lacks.
     texts = predictions.text(text)
     return [
         Example(
-            image=images.get(ids[row]),
+            image=images.get(ids[row]) or None,
             text=texts[row],
             target=class_names[predictions.records["label"][row]],
             prediction=class_names[predictions.classes[row]],

@@ -1,5 +1,6 @@
 """Classification or regression from any set of encoded modalities."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.losses import TASKS, task_loss
+from kmmft.models.classifier_halves import ClassifierHalves, head_layers
 from kmmft.models.classifier_serving import ClassifierServing
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
@@ -16,7 +18,12 @@ from kmmft.training import DistributedTraining
 
 @keras.saving.register_keras_serializable("kmmft")
 class FusionClassifier(
-    ClassifierServing, GraphCache, RawInputs, DistributedTraining, keras.Model
+    ClassifierHalves,
+    ClassifierServing,
+    GraphCache,
+    RawInputs,
+    DistributedTraining,
+    keras.Model,
 ):
     """Encodes each modality, fuses them and predicts classes or numbers.
 
@@ -110,15 +117,8 @@ class FusionClassifier(
             x = fusion(features)
         else:
             (x,) = (feature["pooled"] for feature in features.values())
-        for index, width in enumerate(hidden_dims):
-            x = keras.layers.Dropout(
-                dropout_rate, dtype=policy, name=f"head_dropout_{index}"
-            )(x)
-            x = keras.layers.Dense(
-                width, activation="gelu", dtype=policy, name=f"head_{index}"
-            )(x)
-        x = keras.layers.Dropout(dropout_rate, dtype=policy, name="output_dropout")(x)
-        logits = keras.layers.Dense(len(class_names), dtype="float32", name="logits")(x)
+        head = head_layers(hidden_dims, dropout_rate, len(class_names), policy)
+        logits = functools.reduce(lambda x, layer: layer(x), head, x)
         super().__init__(inputs=inputs, outputs=logits, name=name, **kwargs)
         # === Config ===
         self.dtype_policy = policy
@@ -129,6 +129,7 @@ class FusionClassifier(
         self.hidden_dims = tuple(hidden_dims)
         self.dropout_rate = dropout_rate
         self.missing_modalities = missing_modalities
+        self._head_names = [layer.name for layer in head]
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
         """As `keras.Model.compile`, with the task's own loss and metric by default.
