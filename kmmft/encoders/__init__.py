@@ -1,4 +1,4 @@
-"""Pretrained image and text encoders with one contract.
+"""Pretrained image and text encoders, and one of tables, with one contract.
 
 An encoder is a `keras.Model` that returns `pooled`, `tokens` and `mask`, and owns
 its preprocessing.
@@ -17,6 +17,7 @@ from kmmft.encoders.efficientnet_lite import (
     load_imagenet_weights,
 )
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
+from kmmft.encoders.feature_tokenizer import FeatureTokenizer
 from kmmft.encoders.freeze_batch_norm import freeze_batch_norm
 from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.patch_dropout import with_patch_dropout
@@ -26,6 +27,7 @@ from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.shrink_tokenizer import shrink_tokenizer
 from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
+from kmmft.encoders.tabular_encoder import TabularEncoder
 from kmmft.encoders.text_encoder import TextEncoder
 from kmmft.encoders.text_packing import TextPacking, TextUnpacking
 from kmmft.encoders.torch_checkpoint import (
@@ -41,10 +43,12 @@ __all__ = [
     "DualCheckpoint",
     "EfficientNetLite0Backbone",
     "ExactGeluBertBackbone",
+    "FeatureTokenizer",
     "ImageEncoder",
     "SavedModelLayer",
     "Seq2SeqEncoder",
     "SiglipTokenizer",
+    "TabularEncoder",
     "TextEncoder",
     "TextPacking",
     "TextUnpacking",

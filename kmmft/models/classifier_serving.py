@@ -26,15 +26,18 @@ class ClassifierServing:
 
         def encoder_of(modality):
             def encode(**raw):
-                inputs = self.preprocess_modality(modality, raw[modality])
+                own = self.raw_of(modality, raw)
+                inputs = self.preprocess_modality(modality, own)
                 own = self.select(modality, inputs)
                 vectors = self.encoders[modality](own, training=False)["pooled"]
                 return {"embedding": tf.cast(vectors, tf.float32)}
 
-            return rows(encode, {modality: specs[modality]})
+            return rows(encode, self.raw_specs(modality))
 
         kinds = {"regression": "regress"}
         name = "answer" if "question" in specs else kinds.get(self.task, "classify")
         answer = rows(self.serve, specs)
-        encoders = {f"encode_{modality}": encoder_of(modality) for modality in specs}
+        encoders = {
+            f"encode_{modality}": encoder_of(modality) for modality in self.encoders
+        }
         return {"serving_default": answer, name: answer, **encoders}

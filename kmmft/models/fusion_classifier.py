@@ -31,7 +31,9 @@ class FusionClassifier(
     logits (numbers, for regression). Each encoder reads its inputs from the batch
     under its own name: an image encoder called `image` reads `image`, a text encoder
     called `text` reads `token_ids` and `padding_mask`, any other text encoder has its
-    name before them, as in `question_token_ids`. An encoder whose `trainable` is
+    name before them, as in `question_token_ids`. A `TabularEncoder` called `table`
+    reads `table_numbers` and `table_categories`; raw, its columns have their own
+    names. An encoder whose `trainable` is
     False runs in inference mode.
 
     Args:
@@ -275,6 +277,12 @@ def _check(encoders, fusion, class_names, task, missing_modalities) -> None:
         raise ValueError(
             "Encoders must have different names, since Keras tells layers by them. "
             f"Received: {layer_names}. Give one of them another `name=`."
+        )
+    raw = [n for m, e in encoders.items() for n in getattr(e, "columns", [m])]
+    if len(set(raw)) < len(raw):
+        raise ValueError(
+            "A column of a table must not be called like a modality or another column. "
+            f"Received: {raw}. Rename one."
         )
     names = list(class_names)
     fewest = 2 if task == "single_label" else 1

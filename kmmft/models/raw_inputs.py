@@ -115,7 +115,8 @@ class RawInputs:
                 `(batch, count)` of videos' frames, where the empty string fills up.
                 What is decoded already passes as it is. With
                 `missing_modalities`, the empty string stands for an input that is
-                not there, unless `<modality>_present` says otherwise.
+                not there, unless `<modality>_present` says otherwise. A table's
+                columns come by their own names, numbers and strings `(batch,)`.
 
         Returns:
             dict of tensors, the inputs of the model.
@@ -123,7 +124,7 @@ class RawInputs:
         self._check_raw(raw)
         inputs = {}
         for modality in self.encoders:
-            inputs |= self.preprocess_modality(modality, raw[modality])
+            inputs |= self.preprocess_modality(modality, self.raw_of(modality, raw))
             if self.missing_modalities:
                 key = f"{modality}_present"
                 inputs[key] = raw[key] if key in raw else self.is_present(modality, raw)
@@ -131,11 +132,19 @@ class RawInputs:
 
     def is_present(self, modality: str, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Which raw examples have this modality, bool `(batch,)`."""
+        encoder = self.encoders[modality]
+        if hasattr(encoder, "columns"):
+            return encoder.has_value(raw)
         here = is_present(raw[modality])
-        parts = getattr(self.encoders[modality], "raw_rank", 0)
+        parts = getattr(encoder, "raw_rank", 0)
         if raw[modality].dtype == tf.string and parts:
             return tf.reduce_any(here, axis=-1)
         return here
+
+    def raw_of(self, modality: str, raw: Mapping[str, tf.Tensor]):
+        """What `preprocess_modality` takes of a batch of raw inputs."""
+        columns = getattr(self.encoders[modality], "columns", None)
+        return {name: raw[name] for name in columns} if columns else raw[modality]
 
     def select(self, modality: str, inputs: Mapping):
         """The inputs of one encoder out of a batch."""
@@ -153,12 +162,14 @@ class RawInputs:
 
         Args:
             modality: Its name.
-            raw: As in `preprocess`.
+            raw: As in `preprocess`; a table's columns in a dict.
 
         Returns:
             dict of tensors, some of the inputs of the model.
         """
         encoder = self.encoders[modality]
+        if hasattr(encoder, "columns"):
+            return named_inputs(modality, encoder, encoder.preprocess(raw))
         if isinstance(raw, Mapping):
             return named_inputs(modality, encoder, raw)
         if raw.dtype == tf.string and _is_visual(encoder):
@@ -234,10 +245,19 @@ class RawInputs:
     def serving_inputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the raw inputs of `serve`, for the export."""
         return {
-            modality: tf.TensorSpec(
-                [None] * (1 + getattr(encoder, "raw_rank", 0)), tf.string, name=modality
-            )
-            for modality, encoder in self.encoders.items()
+            name: spec
+            for modality in self.encoders
+            for name, spec in self.raw_specs(modality).items()
+        }
+
+    def raw_specs(self, modality: str) -> dict[str, tf.TensorSpec]:
+        """Specs of the raw inputs of one modality, by name: a table has several."""
+        encoder = self.encoders[modality]
+        rank = 1 + getattr(encoder, "raw_rank", 0)
+        columns = getattr(encoder, "columns", {modality: tf.string})
+        return {
+            name: tf.TensorSpec([None] * rank, dtype, name=name)
+            for name, dtype in columns.items()
         }
 
     def raw_columns(self, records: Sequence[Mapping]) -> dict[str, list]:
@@ -248,12 +268,13 @@ class RawInputs:
                 `kmmft.data.first_records`.
 
         Returns:
-            By modality, a list with one value a record.
+            By modality (of a table, by column), a list with one value a record.
         """
-        return {name: [record[name] for record in records] for name in self.encoders}
+        names = self.serving_inputs()
+        return {name: [record[name] for record in records] for name in names}
 
     def _raw_names(self) -> list[str]:
-        names = list(self.encoders)
+        names = list(self.serving_inputs())
         if self.missing_modalities:
             names += [f"{modality}_present" for modality in self.encoders]
         return names
@@ -268,8 +289,9 @@ class RawInputs:
             )
 
     def _check_raw(self, raw: Mapping) -> None:
-        if not set(self.encoders) <= set(raw) <= set(self._raw_names()):
+        names = self.serving_inputs()
+        if not set(names) <= set(raw) <= set(self._raw_names()):
             raise ValueError(
-                f"Raw inputs must be given for the modalities {list(self.encoders)}. "
+                f"Raw inputs must be given for the modalities {list(names)}. "
                 f"Received: {list(raw)}."
             )
