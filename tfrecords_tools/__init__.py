@@ -23,6 +23,7 @@ _HOMES = {
     "build_open_clip_art_classes": "sources.open_clip_art_classes",
     "build_tfds": "sources.tfds_dataset",
     "build_webdataset": "sources.webdataset",
+    "write_easy_vqa_entailment": "sources.easy_vqa_entailment",
     "export_data": "exporting",
     "inspect_data": "inspection",
     "merge_data": "merge",
@@ -58,6 +59,7 @@ __all__ = [
     "reshard_data",
     "sample_data",
     "verify_data",
+    "write_easy_vqa_entailment",
 ]
 
 

@@ -14,6 +14,7 @@ _FILES = {
     "colored_shapes": ["write_colored_shapes"],
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset"],
+    "drawn_cases": ["write_drawn_cases"],
     "epoch_steps": ["steps_per_epoch"],
     "dataset_mixture": ["DatasetMixture", "mix_datasets"],
     "diagnosis": ["Diagnosis", "diagnose"],

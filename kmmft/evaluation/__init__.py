@@ -19,6 +19,11 @@ from kmmft.evaluation.explain_section import explanation_section, heat_overlay
 from kmmft.evaluation.feature_probe import feature_probe
 from kmmft.evaluation.forgetting import ForgettingMeter
 from kmmft.evaluation.forgetting_result import Forgetting
+from kmmft.evaluation.frozen_features import (
+    frozen_features,
+    head_on_features,
+    predict_subsets_of_features,
+)
 from kmmft.evaluation.interpolation_chart import interpolation_section
 from kmmft.evaluation.layer_similarity import linear_cka
 from kmmft.evaluation.method_comparison import (
@@ -111,6 +116,8 @@ __all__ = [
     "explain",
     "explanation_section",
     "feature_probe",
+    "frozen_features",
+    "head_on_features",
     "heat_overlay",
     "interpolation_section",
     "linear_cka",
@@ -126,6 +133,7 @@ __all__ = [
     "peak_memory_mb",
     "predict_records",
     "predict_subsets",
+    "predict_subsets_of_features",
     "print_line",
     "print_table",
     "question_answer_floors",

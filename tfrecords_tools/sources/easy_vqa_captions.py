@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.build_options import BuildOptions
@@ -64,21 +64,37 @@ def build_easy_vqa_captions(
 
 
 def _captioned(questions: Iterable[SourceRecord]) -> list[SourceRecord]:
+    records = []
+    for first, color, shape in told_of_images(questions):
+        values = {
+            "id": first.values["image_id"],
+            "captions": [f"a {color} {shape}"],
+        }
+        record = SourceRecord(first.split, values, first.image, first.places)
+        records.append(record)
+    return records
+
+
+def told_of_images(
+    questions: Iterable[SourceRecord],
+) -> Iterator[tuple[SourceRecord, str, str]]:
+    """Colour and shape of each picture of which the questions tell both.
+
+    Args:
+        questions: All questions, as `read_easy_vqa` gives them.
+
+    Yields:
+        The first question about a picture, and its colour and shape.
+    """
     by_image = defaultdict(list)
     for question in questions:
         by_image[question.values["image_id"]].append(question)
-    records = []
-    for image_id, about in by_image.items():
+    for about in by_image.values():
         told = (facts(q.values["question"], q.values["answer"]) for q in about)
         known = set().union(*told)
         colors, shapes = known.intersection(COLORS), known.intersection(SHAPES)
         if len(colors) == len(shapes) == 1:
-            caption = f"a {colors.pop()} {shapes.pop()}"
-            values = {"id": image_id, "captions": [caption]}
-            first = about[0]
-            record = SourceRecord(first.split, values, first.image, first.places)
-            records.append(record)
-    return records
+            yield about[0], colors.pop(), shapes.pop()
 
 
 def facts(question: str, answer: str) -> set[str]:

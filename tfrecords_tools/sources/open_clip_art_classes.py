@@ -59,11 +59,13 @@ def build_open_clip_art_classes(
     max_per_class: int = 500,
     source_dir: str = "/usr/share/openclipart",
     image_size: int = 128,
+    titles: bool = False,
     overwrite: bool = False,
 ) -> BuildResult:
     """Writes pictures of Open Clip Art 0.18 with their folder as class.
 
-    Records have the schema `labelled(text=False)`. Validation and test have equally
+    Records have the schema `labelled(text=False)`, or with titles also `text`, which is
+    empty where a drawing has none. Validation and test have equally
     many pictures of each class; the others are for training. Pictures that look
     nearly alike, and those whose titles differ only in numbers, make a group: no
     group is in two splits, and in validation and test a group is one picture. Links
@@ -78,6 +80,7 @@ def build_open_clip_art_classes(
         max_per_class: Pictures of a class to look at.
         source_dir: Directory with png/ and svg/, where the packages put them.
         image_size: Longest side of the pictures that are written.
+        titles: Whether to write the drawings' titles, as their authors gave them.
         overwrite: Replace the dataset if it exists.
 
     Returns:
@@ -109,7 +112,11 @@ def build_open_clip_art_classes(
             test_per_class,
         )
         records = [
-            picture.record(split_of[picture.name], label=class_of[picture.name])
+            picture.record(
+                split_of[picture.name],
+                label=class_of[picture.name],
+                **({"text": picture.drawing.title} if titles else {}),
+            )
             for picture in pictures
             if picture.name in split_of
         ]
@@ -118,7 +125,7 @@ def build_open_clip_art_classes(
             bad_rows,
             output_dir=output_dir,
             name=name,
-            features=schema.labelled(text=False, class_names=list(classes)),
+            features=schema.labelled(text=titles, class_names=list(classes)),
             options=BuildOptions(
                 check_images=False, skip_bad=True, overwrite=overwrite
             ),

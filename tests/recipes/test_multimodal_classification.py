@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from recipes import image_text_classification as recipe
+from recipes import multimodal_classification as recipe
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -16,8 +16,10 @@ def test_smoke_preset_needs_both_modalities(tmp_path):
     # The label is colour and time of day: six classes, of which the image tells the
     # colour and the text the time.
     assert metrics["test/accuracy"] > 0.8
-    assert metrics["text_only/accuracy"] < 0.5
-    assert metrics["image_only/accuracy"] < 0.8
+    assert metrics["given/image+text/accuracy"] == metrics["test/accuracy"]
+    assert metrics["given/text/accuracy"] < 0.5
+    assert metrics["given/image/accuracy"] < 0.8
+    assert "records that have any of it" in (tmp_path / "report.html").read_text()
     # The encoders are frozen, and the fusion, whose name may have a number, is not.
     drifts = {k: v for k, v in metrics.items() if k.startswith("forgetting/drift/")}
     assert all((value > 0) != ("_encoder/" in name) for name, value in drifts.items())

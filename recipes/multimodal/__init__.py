@@ -1,0 +1,1 @@
+"""Settings, data and comparisons of `recipes.multimodal_classification`."""

@@ -1,0 +1,85 @@
+"""The records of the multimodal classifier, from a manifest or made on the spot."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+import kmmft
+import tfrecords_tools
+from tfrecords_tools.record_values import kinds_of
+
+from .settings import Config
+
+
+def open_data(config: Config) -> kmmft.data.RecordSource:
+    """Opens the data, after building them from the manifest."""
+    if bool(config.csv) == bool(config.data):
+        raise ValueError(
+            "Either `--csv` or `--data` must be given. Received: "
+            f"csv={config.csv!r}, data={config.data!r}."
+        )
+    folder = pathlib.Path(config.output_dir, "data")
+    directory = folder / "examples/1.0.0"
+    if config.data not in ("", "open_clip_art"):
+        directory = config.data
+    elif not directory.exists():
+        build_records(config, folder)
+    source = kmmft.data.open_source(directory)
+    if "label" not in source.features:
+        raise ValueError(
+            "The records must have a label, as kmmft.data.schema.labelled makes them. "
+            f"Received: {sorted(source.features)} in {directory}."
+        )
+    return source
+
+
+def build_records(config: Config, folder: pathlib.Path) -> None:
+    """Builds `examples/1.0.0` from the manifest, or from Open Clip Art."""
+    if config.data:
+        tfrecords_tools.build_open_clip_art_classes(
+            output_dir=folder, name="examples", titles=True
+        )
+        return
+    made = {
+        "shapes": kmmft.data.write_colored_shapes,
+        "cases": kmmft.data.write_drawn_cases,
+        "easy_vqa_entailment": tfrecords_tools.write_easy_vqa_entailment,
+    }
+    manifest = config.csv
+    if manifest in made:
+        manifest = made[manifest](folder / "made")
+    tfrecords_tools.build_manifest(
+        manifest=manifest,
+        output_dir=folder,
+        name="examples",
+        image_column=config.image_column or None,
+        text_column=config.text_column or None,
+        number_columns=tuple(filter(None, config.number_columns.split(","))),
+        category_columns=tuple(filter(None, config.category_columns.split(","))),
+        label_column=config.label_column,
+        split_column=config.split_column or None,
+        allow_missing=config.allow_missing,
+    )
+
+
+def table_columns(source: kmmft.data.RecordSource) -> tuple[list[str], list[str]]:
+    """Names of the columns with numbers, and of those with categories."""
+    kinds = kinds_of(source.features)
+    numbers = [name for name, kind in kinds.items() if kind in ("float", "integer")]
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    return numbers, [name for name in texts if name not in ("id", "text")]
+
+
+def read_columns(
+    source: kmmft.data.RecordSource, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Values of the training records, by feature."""
+
+    def chosen(serialized):
+        record = kmmft.data.parse_record(serialized, source.features)
+        return {name: record[name] for name in names}
+
+    records = kmmft.data.read_records(source, "train").map(chosen).batch(256)
+    batches = list(records.as_numpy_iterator())
+    return {name: np.concatenate([b[name] for b in batches]) for name in names}

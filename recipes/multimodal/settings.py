@@ -1,0 +1,135 @@
+"""Settings of the multimodal classifier, and its presets."""
+
+import dataclasses
+
+import kmmft
+
+FUSIONS = {
+    "gated": kmmft.layers.GatedFusion,
+    "bilinear": kmmft.layers.BilinearFusion,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(kmmft.training.RecipeConfig):
+    """Settings of one run."""
+
+    output_dir: str = "runs/image_text_classification"
+    """Directory of the run. The same command goes on with a run that was killed."""
+    csv: str = ""
+    """CSV, TSV, JSONL or Parquet file of examples, in place of --data. Made on the
+    spot: shapes, cases (drawn patients) and easy_vqa_entailment."""
+    image_column: str = "image"
+    """Column of image paths, relative to the file; empty for none."""
+    text_column: str = "text"
+    """Column of texts; empty for none."""
+    number_columns: str = ""
+    """Columns of numbers, comma-separated."""
+    category_columns: str = ""
+    """Columns of categories, comma-separated."""
+    label_column: str = "label"
+    """Column of class names."""
+    split_column: str = ""
+    """Column of train, validation and test; without one, by a hash of the example."""
+    allow_missing: bool = True
+    """Whether cells of the file may be empty, if not all of a row are."""
+    hidden_dim: int = 256
+    """Width of the fusion layer, and of the table's encoder."""
+    fusion: str = "gated"
+    """gated weighs the modalities; bilinear multiplies them, where the answer depends
+    on two at once."""
+    dropout_rate: float = 0.1
+    """Dropout in the head."""
+    modality_dropout_rate: float = 0.2
+    """How often each modality of an example is hidden from the model in training."""
+    horizontal_flip: bool = True
+    """Whether training images are mirrored at random."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    focal_gamma: float = 0.0
+    """Focusing parameter of the focal loss; 0 is cross-entropy."""
+    class_weights: bool = False
+    """Whether rare classes count more, so that all classes count alike."""
+    compare_seeds: int = 0
+    """Number of seeds to compare the ways of training with; 0 for no comparison. The
+    image and text encoders must be frozen."""
+    compare_epochs: int = 30
+    """Passes over the training data in each run of the comparison."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fusion not in FUSIONS:
+            raise ValueError(
+                f"`--fusion` must be one of {', '.join(FUSIONS)}. "
+                f"Received: {self.fusion!r}."
+            )
+        if self.compare_seeds and (self.train_image_encoder or self.train_text_encoder):
+            raise ValueError(
+                "`--compare_seeds` needs frozen encoders, whose features it computes "
+                "once. Received: train_image_encoder="
+                f"{self.train_image_encoder}, train_text_encoder="
+                f"{self.train_text_encoder}. Set both to False."
+            )
+
+
+_FROZEN = {"train_image_encoder": False, "train_text_encoder": False}
+PRESETS = {
+    "default": Config(),
+    "smoke": Config(
+        csv="shapes",
+        split_column="split",
+        output_dir="runs/multimodal_classification_smoke",
+        image_size=64,
+        sequence_length=12,
+        hidden_dim=64,
+        dropout_rate=0.0,
+        epochs=3,
+        batch_size=16,
+        learning_rate=1e-2,
+        max_bad_fraction=0.0,
+        **_FROZEN,
+    ),
+    "sentiment": Config(
+        output_dir="runs/multimodal_sentiment",
+        label_column="sentiment",
+        class_weights=True,
+        sequence_length=64,
+        learning_rate=1e-4,
+    ),
+    "entailment": Config(
+        csv="easy_vqa_entailment",
+        split_column="split",
+        output_dir="runs/visual_entailment",
+        fusion="bilinear",
+        image_size=64,
+        sequence_length=16,
+        horizontal_flip=False,
+        modality_dropout_rate=0.1,
+        epochs=3,
+        learning_rate=3e-4,
+    ),
+    "medical": Config(
+        csv="cases",
+        split_column="split",
+        number_columns="age,diameter_mm",
+        category_columns="site",
+        output_dir="runs/multimodal_medical",
+        image_size=64,
+        sequence_length=12,
+        hidden_dim=64,
+        epochs=15,
+        batch_size=32,
+        learning_rate=3e-3,
+        patience=15,
+        compare_seeds=3,
+        **_FROZEN,
+    ),
+    "open_clip_art": Config(
+        data="open_clip_art",
+        output_dir="runs/multimodal_open_clip_art",
+        image_size=128,
+        epochs=4,
+        compare_seeds=3,
+        **_FROZEN,
+    ),
+}
