@@ -49,7 +49,8 @@ class FusionClassifier(
         dropout_rate: Dropout before each of the head's dense layers.
         missing_modalities: Whether examples may lack modalities. The batch then
             also holds `<modality>_present`, bool `(batch,)`, for each, and an empty
-            raw input is one that is not there.
+            raw input is one that is not there. The fusion puts a learnt vector or
+            token in its place, and not zeros, which an encoder could give too.
         dtype: Dtype policy of the layers between fusion and output; default: Keras'
             own. Logits are float32.
 

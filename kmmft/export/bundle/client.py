@@ -75,7 +75,8 @@ class ServingClient:
         Args:
             signature: Its name.
             inputs: Nested lists by name; the outermost one is the batch. Texts are
-                `str`, encoded images `bytes`.
+                `str`, encoded images `bytes`. Of a model that takes missing values, NaN
+                is a missing number.
 
         Returns:
             Nested lists by name. Texts are `str`, or `bytes` where they are not UTF-8.
@@ -110,7 +111,13 @@ class ServingClient:
         def ask(signature, inputs):
             body = {"signature_name": signature, "inputs": _to_json(dict(inputs))}
             try:
-                answer = session.post(url, json=body, timeout=self.timeout_seconds)
+                # Not `json=`, which refuses NaN: a missing number, to both servers.
+                answer = session.post(
+                    url,
+                    data=json.dumps(body).encode(),
+                    headers={"Content-Type": "application/json"},
+                    timeout=self.timeout_seconds,
+                )
             except requests.RequestException as error:
                 raise ServingError(f"{url} cannot be asked: {error}") from error
             if answer.status_code != 200:
