@@ -1,7 +1,9 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from recipes import multimodal_classification as recipe
 
@@ -20,6 +22,10 @@ def test_smoke_preset_needs_both_modalities(tmp_path):
     assert metrics["given/text/accuracy"] < 0.5
     assert metrics["given/image/accuracy"] < 0.8
     assert "records that have any of it" in (tmp_path / "report.html").read_text()
+    served = tf.saved_model.load(str(tmp_path / "export/1")).signatures["classify"]
+    answer = served(image=tf.constant([b""]), text=tf.constant(["seen at night"]))
+    assert answer["error"].numpy().tolist() == [b""]
+    assert answer["label"].numpy()[0].endswith(b"night")
     # The encoders are frozen, and the fusion, whose name may have a number, is not.
     drifts = {k: v for k, v in metrics.items() if k.startswith("forgetting/drift/")}
     assert all((value > 0) != ("_encoder/" in name) for name, value in drifts.items())
@@ -45,3 +51,40 @@ def test_missing_image_is_named(tmp_path):
     config = dataclasses.replace(SMOKE, csv=str(file), output_dir=str(tmp_path / "run"))
     with pytest.raises(ValueError, match=r"cat\.png"):
         recipe.main(config)
+
+
+def test_medical_preset_has_a_table(tmp_path, tiny_encoders):
+    config = dataclasses.replace(
+        recipe.PRESETS["medical"], output_dir=str(tmp_path), batch_size=8
+    )
+    source = recipe.open_data(config)
+    assert recipe.table_columns(source) == (["age", "diameter_mm"], ["site"])
+    encoders = recipe.build_encoders(config, source)
+    ages = recipe.read_columns(source, ["age"])["age"]
+    mean, std = encoders["table"].numbers["age"]
+    assert mean == pytest.approx(np.nanmean(ages), abs=1e-3) and 15 < std < 25
+    assert encoders["table"].categories["site"] == ["arm", "back", "leg", "neck"]
+    model = recipe.build_model(config, source.features["label"].names, encoders)
+    inputs, label = next(iter(recipe.build_data(config, source, "train", model, 0)))
+    assert set(inputs) == set(model.input) and label.shape == (8,)
+    assert model(inputs).shape == (8, 3)
+
+
+def test_bad_number_is_named(tmp_path):
+    file = tmp_path / "cases.csv"
+    file.write_text("text,age,label\nred,old,no\n")
+    config = dataclasses.replace(
+        SMOKE,
+        csv=str(file),
+        output_dir=str(tmp_path / "run"),
+        image_column="",
+        split_column="",
+        number_columns="age",
+    )
+    with pytest.raises(ValueError, match=r"line 2.*'age' holds 'old', not a number"):
+        recipe.main(config)
+
+
+def test_bad_fusion_is_named():
+    with pytest.raises(ValueError, match=r"gated, bilinear.*Received: 'sum'"):
+        dataclasses.replace(SMOKE, fusion="sum")
