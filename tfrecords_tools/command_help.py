@@ -57,7 +57,8 @@ examples:
 MANIFEST = """Rows of a CSV, TSV, JSONL or Parquet file that names images or videos.
 
 The columns given decide what a record is: image, video or audio with caption; image,
-question and answer; or a label with an image or an audio, a text, or both.
+question and answer; or a label with an image or an audio, a text, or both, and columns
+of numbers and categories.
 
 examples:
   python -m tfrecords_tools build manifest --manifest pairs.jsonl \\
@@ -77,7 +78,11 @@ examples:
       --image_column image --question_column question --answer_column answer \\
       --test_fraction 0.1 --name my_vqa --output_dir data
   python -m tfrecords_tools build manifest --manifest reviews.tsv \\
-      --text_column review --label_column stars --name reviews --output_dir data"""
+      --text_column review --label_column stars --name reviews --output_dir data
+  python -m tfrecords_tools build manifest --manifest cases.csv \\
+      --image_column scan --text_column report --number_columns age weight \\
+      --category_columns site --label_column finding --allow_missing \\
+      --name cases --output_dir data"""
 
 OPEN_CLIP_ART = """The Open Clip Art drawings with their titles and tags.
 

@@ -53,8 +53,7 @@ class Subject:
             )
         self.model = model
         raw = {
-            name: tf.convert_to_tensor([value] if _is_text(value) else value[None])
-            for name, value in example.items()
+            name: tf.convert_to_tensor(value)[None] for name, value in example.items()
         }
         self.batch = model.preprocess(raw)
         self.images = _of_kind(model, ImageEncoder)
@@ -154,10 +153,6 @@ def _embedding(encoder: TextEncoder) -> keras.layers.Layer:
 
 def _of_kind(model: keras.Model, kind: type) -> dict[str, keras.Model]:
     return {name: e for name, e in model.encoders.items() if isinstance(e, kind)}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str | bytes)
 
 
 def _target(model: keras.Model, outputs, target, against) -> tuple[str, Callable]:

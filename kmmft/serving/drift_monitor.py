@@ -68,13 +68,12 @@ class DriftMonitor:
             self._compare(signature, references, seen)
 
     def _compare(self, signature, references, seen) -> None:
-        psi = {
-            f"{signature}/{name}": population_stability(
-                np.concatenate([part[name] for part in seen if name in part]), reference
-            )
-            for name, reference in references.items()
-            if any(name in part for part in seen)
-        }
+        psi = {}
+        for name, reference in references.items():
+            values = [part[name] for part in seen if name in part]
+            if sum(map(len, values)):
+                index = population_stability(np.concatenate(values), reference)
+                psi[f"{signature}/{name}"] = index
         drifted = {name: value for name, value in psi.items() if value > self.threshold}
         self._on_window(psi, bool(drifted))
         if drifted:

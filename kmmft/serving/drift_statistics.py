@@ -17,16 +17,17 @@ def row_statistics(
     """Statistics of each row of a request and its answer.
 
     Of strings their length in bytes, of texts also their number of words and of
-    letters beyond ASCII; of probabilities the largest; of other vectors their length
-    and what they are along a few fixed random directions. Rows with an `error` are
-    left out.
+    letters beyond ASCII; of numbers the finite ones, and which are missing; of
+    probabilities the largest; of other vectors their length and what they are along a
+    few fixed random directions. Rows with an `error` are left out.
 
     Args:
         inputs: Arrays by name, as a signature takes them.
         outputs: Arrays by name, as it returns them.
 
     Returns:
-        float arrays `(rows,)` by the name of the statistic.
+        float arrays `(rows,)` by the name of the statistic; of a column's numbers there
+        may be fewer.
 
     Example:
         >>> inputs = {"text": np.array([b"a red cat"], object)}
@@ -43,6 +44,10 @@ def row_statistics(
         array = array[good]
         if array.dtype == object and array.ndim == 1:
             found |= _of_strings(name, array)
+        elif array.dtype.kind == "f" and array.ndim == 1:
+            here = np.isfinite(array)
+            found[f"{name}/missing"] = (~here).astype(float)
+            found[name] = array[here].astype(float)
     for name, array in outputs.items():
         array = array[good]
         if array.dtype.kind == "f" and array.ndim <= 2:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+from kmmft.evaluation.explain_subject import Subject
 from kmmft.export import parity
 from tests.export.test_export_model import answers_here
 from tests.models.test_fusion_classifier import make_encoders, png
@@ -110,6 +111,13 @@ def test_mirrored_training_equals_one_device(two_replicas):
         together = trained()
     for one, two in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_an_explanation_of_the_image_knows_the_columns(model):
+    row = {"image": png(9), "age": 61.0, "site": "leg"}
+    subject = Subject(model, row, target="watch")
+    logits = model(model.preprocess({k: tf.constant([v]) for k, v in row.items()}))
+    assert subject.value == pytest.approx(float(logits[0, 1] - tf.reduce_mean(logits)))
 
 
 def test_a_missing_column_and_one_of_a_taken_name(model):

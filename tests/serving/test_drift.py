@@ -43,6 +43,7 @@ def test_statistics_of_rows():
     inputs = {
         "text": np.array(["é b".encode(), b"bad"], object),
         "image": np.array([b"\x89PNG\0\0", b"\0"], object),
+        "age": np.array([np.nan, 3.0], np.float32),
     }
     vectors = np.array([[3.0, 4.0], [9.0, 9.0]], np.float32)
     outputs = {
@@ -55,6 +56,7 @@ def test_statistics_of_rows():
     assert found["text/bytes"].tolist() == [4] and found["text/words"].tolist() == [2]
     assert found["text/beyond_ascii"].tolist() == [2]
     assert found["image/bytes"].tolist() == [6] and "image/words" not in found
+    assert found["age/missing"].tolist() == [1] and found["age"].tolist() == []
     assert found["embedding/length"].tolist() == [5]
     assert found["probabilities/largest"].tolist() == [0.7]
     directions = np.random.default_rng(2).normal(size=(2, 8))
@@ -62,6 +64,26 @@ def test_statistics_of_rows():
     np.testing.assert_allclose(
         [found[f"embedding/direction_{k}"][0] for k in range(8)], along
     )
+
+
+def test_numbers_drift_by_value_and_by_what_is_missing():
+    ages = np.random.default_rng(0).normal(50, 9, 500)
+    parts = row_statistics({"age": np.float32(ages)}, {})
+    references = {name: reference_of(values) for name, values in parts.items()}
+    windows = []
+    monitor = DriftMonitor(
+        {"classify": references},
+        window=100,
+        on_window=lambda psi, alarm: windows.append((psi, alarm)),
+    )
+    monitor.observe("classify", {"age": np.float32(ages[:100])}, {})
+    monitor.observe("classify", {"age": np.full(100, np.nan, np.float32)}, {})
+    monitor.observe("classify", {"age": np.float32(ages[:100] + 30)}, {})
+    assert [alarm for _, alarm in windows] == [False, True, True]
+    missing, older = windows[1][0], windows[2][0]
+    assert set(missing) == {"classify/age/missing"}
+    assert missing["classify/age/missing"] > 1 > older["classify/age/missing"]
+    assert older["classify/age"] > 1
 
 
 def test_a_window_that_drifted_raises_an_alarm_and_calls_the_webhook():

@@ -55,9 +55,11 @@ def write_drift_reference(
             )
             answers = {name: value.numpy() for name, value in answers.items()}
             parts.append(row_statistics(part, answers))
+        found = {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
         references[signature] = {
-            name: reference_of(np.concatenate([part[name] for part in parts]))
-            for name in parts[0]
+            name: reference_of(values) for name, values in found.items() if len(values)
         }
     path = directory / "assets.extra" / FILE
     path.parent.mkdir(exist_ok=True)
