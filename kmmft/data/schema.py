@@ -160,7 +160,6 @@ def labelled(
             f"Received: class_names={class_names}. Pass the names of the classes in "
             "the order of their labels."
         )
-    import numpy as np
     import tensorflow_datasets as tfds
 
     features = {
@@ -173,17 +172,26 @@ def labelled(
         features["text"] = tfds.features.Text()
     if audio:
         features |= _audio()
-    for name in (*numbers, *categories):
-        if name in features or name in ("image", "text", "audio"):
+    columns = _columns(numbers, categories, taken=[*features, "image", "text", "audio"])
+    return tfds.features.FeaturesDict(features | columns)
+
+
+def _columns(
+    numbers: Sequence[str], categories: Sequence[str], taken: Sequence[str]
+) -> dict[str, tfds.features.FeatureConnector]:
+    import numpy as np
+    import tensorflow_datasets as tfds
+
+    names = [*numbers, *categories]
+    for place, name in enumerate(names):
+        if name in (*taken, *names[:place]):
             raise ValueError(
                 "A column's name must be no other feature's. Received: a second "
                 f"{name!r}. Rename the column."
             )
-        of_numbers = name in numbers
-        features[name] = (
-            tfds.features.Scalar(np.float32) if of_numbers else tfds.features.Text()
-        )
-    return tfds.features.FeaturesDict(features)
+    return {name: tfds.features.Scalar(np.float32) for name in numbers} | {
+        name: tfds.features.Text() for name in categories
+    }
 
 
 def _audio() -> dict[str, tfds.features.FeatureConnector]:

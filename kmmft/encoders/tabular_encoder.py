@@ -75,10 +75,6 @@ class TabularEncoder(keras.Model):
         categories = {name: list(known) for name, known in _pairs(categories)}
         _check(numbers, categories, num_layers)
         # === Functional model ===
-        lookups = {
-            column: keras.layers.StringLookup(vocabulary=known, mask_token="")
-            for column, known in categories.items()
-        }
         inputs = {}
         if numbers:
             inputs["numbers"] = keras.Input((len(numbers),), name="numbers")
@@ -115,7 +111,11 @@ class TabularEncoder(keras.Model):
         self.num_heads = num_heads
         self.dropout_rate = dropout_rate
         self.output_dim = hidden_dim
-        self.lookups = lookups
+        # Ids: 0 for missing, 1 for unknown, then the known ones.
+        self.lookups = {
+            column: keras.layers.StringLookup(vocabulary=known, mask_token="")
+            for column, known in categories.items()
+        }
 
     @classmethod
     def from_table(

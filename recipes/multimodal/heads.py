@@ -10,6 +10,8 @@ import numpy as np
 import kmmft
 from kmmft.evaluation import Table
 
+from .settings import Config
+
 # Every way, by what it changes in the recipe's settings. The first one is plain.
 SETTINGS = {
     "no modality dropout": {"modality_dropout_rate": 0.0},
@@ -29,7 +31,7 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
 
 
 def compare_heads(
-    config,
+    config: Config,
     directory: pathlib.Path,
     build_model: Callable[..., kmmft.models.FusionClassifier],
     train: kmmft.data.Examples,
@@ -53,24 +55,7 @@ def compare_heads(
         changed = dataclasses.replace(config, **{**_PLAIN, **SETTINGS[setting]})
         keras.utils.set_random_seed(seed)
         model = build_model(changed)
-        head = kmmft.evaluation.head_on_features(model, train)
-        steps = -(-len(train) // config.batch_size) * config.compare_epochs
-        head.compile(
-            kmmft.training.adamw(
-                config.learning_rate,
-                total_steps=steps,
-                weight_decay=config.weight_decay,
-            ),
-            model.default_loss(changed.label_smoothing, changed.focal_gamma),
-        )
-        head.fit(
-            dict(train.inputs),
-            train.labels,
-            batch_size=config.batch_size,
-            epochs=config.compare_epochs,
-            class_weight=class_weights(train.labels) if changed.class_weights else None,
-            verbose=0,
-        )
+        head = _train(changed, model, train)
         answers = kmmft.evaluation.predict_subsets_of_features(model, head, test)
         return kmmft.evaluation.subset_metrics(answers, model.class_names, prefix="")
 
@@ -91,6 +76,28 @@ def compare_heads(
                 metrics[f"compared/{setting}/{name}"] = mean
                 metrics[f"compared/{setting}/{name}_std"] = spread
     return {name: value for name, value in metrics.items() if value == value}
+
+
+def _train(
+    config: Config, model: kmmft.models.FusionClassifier, train: kmmft.data.Examples
+) -> keras.Model:
+    head = kmmft.evaluation.head_on_features(model, train)
+    steps = -(-len(train) // config.batch_size) * config.compare_epochs
+    head.compile(
+        kmmft.training.adamw(
+            config.learning_rate, total_steps=steps, weight_decay=config.weight_decay
+        ),
+        model.default_loss(config.label_smoothing, config.focal_gamma),
+    )
+    head.fit(
+        dict(train.inputs),
+        train.labels,
+        batch_size=config.batch_size,
+        epochs=config.compare_epochs,
+        class_weight=class_weights(train.labels) if config.class_weights else None,
+        verbose=0,
+    )
+    return head
 
 
 def comparison_tables(metrics: Mapping[str, float], seeds: int) -> list[Table]:
