@@ -16,7 +16,7 @@ _SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 def write_drawn_cases(
     folder: str | os.PathLike,
-    num_cases: int = 600,
+    num_cases: int = 1000,
     missing: float = 0.15,
     image_size: int = 48,
     seed: int = 0,

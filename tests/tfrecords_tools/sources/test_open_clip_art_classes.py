@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfrecords_tools
+from tests.tfrecords_tools.sources.test_open_clip_art import add, blobs, read
 from tfrecords_tools.sources.open_clip_art_classes import choose_splits
 
 
@@ -36,3 +37,29 @@ def test_missing_packages_are_named(tmp_path):
         tfrecords_tools.build_open_clip_art_classes(
             output_dir=tmp_path / "out", source_dir=str(tmp_path)
         )
+
+
+@pytest.mark.parametrize("titles", [True, False])
+def test_titles_stand_beside_the_pictures(titles, tmp_path):
+    names = {
+        "birds/owl": "Owl",
+        "birds/jay": "",
+        "cars/van": "A van",
+        "cars/bus": "Bus",
+    }
+    for number, (name, title) in enumerate(names.items()):
+        add(tmp_path / "source", name, blobs(number), title)
+    result = tfrecords_tools.build_open_clip_art_classes(
+        output_dir=tmp_path,
+        classes={"bird": ("birds",), "car": ("cars",)},
+        validation_per_class=0,
+        test_per_class=1,
+        source_dir=str(tmp_path / "source"),
+        titles=titles,
+    )
+    records = read(result.directory)
+    assert len(records) == 4 and {r["label"] for r in records.values()} == {0, 1}
+    found = {name: r.get("text", b"").decode() for name, r in records.items()}
+    expected = {f"{name}.png": title for name, title in names.items()}
+    assert found == (expected if titles else dict.fromkeys(expected, ""))
+    assert all(("text" in record) == titles for record in records.values())
