@@ -82,7 +82,7 @@ class SearchDirectory(kmmft.training.RunDirectory):
 PRESETS = {
     "default": Config(recipe="contrastive", search=("learning_rate=1e-5..1e-2:log",)),
     "smoke": Config(
-        recipe="image_text_classification",
+        recipe="multimodal_classification",
         recipe_flags="--preset smoke",
         search=("learning_rate=1e-4|3e-3",),
         sampler="grid",

@@ -14,7 +14,7 @@ FUSIONS = {
 class Config(kmmft.training.RecipeConfig):
     """Settings of one run."""
 
-    output_dir: str = "runs/image_text_classification"
+    output_dir: str = "runs/multimodal_classification"
     """Directory of the run. The same command goes on with a run that was killed."""
     csv: str = ""
     """CSV, TSV, JSONL or Parquet file of examples, in place of --data. Made on the
@@ -23,10 +23,10 @@ class Config(kmmft.training.RecipeConfig):
     """Column of image paths, relative to the file; empty for none."""
     text_column: str = "text"
     """Column of texts; empty for none."""
-    number_columns: str = ""
-    """Columns of numbers, comma-separated."""
-    category_columns: str = ""
-    """Columns of categories, comma-separated."""
+    number_columns: tuple[str, ...] = ()
+    """Columns of numbers."""
+    category_columns: tuple[str, ...] = ()
+    """Columns of categories."""
     label_column: str = "label"
     """Column of class names."""
     split_column: str = ""
@@ -58,6 +58,9 @@ class Config(kmmft.training.RecipeConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        # They come back from JSON, of which `--config` reads them, as lists.
+        for name in ("number_columns", "category_columns"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.fusion not in FUSIONS:
             raise ValueError(
                 f"`--fusion` must be one of {', '.join(FUSIONS)}. "
@@ -111,8 +114,8 @@ PRESETS = {
     "medical": Config(
         csv="cases",
         split_column="split",
-        number_columns="age,diameter_mm",
-        category_columns="site",
+        number_columns=("age", "diameter_mm"),
+        category_columns=("site",),
         output_dir="runs/multimodal_medical",
         image_size=64,
         sequence_length=12,

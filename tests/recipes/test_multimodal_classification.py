@@ -79,7 +79,7 @@ def test_bad_number_is_named(tmp_path):
         output_dir=str(tmp_path / "run"),
         image_column="",
         split_column="",
-        number_columns="age",
+        number_columns=("age",),
     )
     with pytest.raises(ValueError, match=r"line 2.*'age' holds 'old', not a number"):
         recipe.main(config)
