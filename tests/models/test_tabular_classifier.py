@@ -95,24 +95,6 @@ def test_records_become_batches(model):
     assert columns == {"image": [b""], "age": [1.0], "site": [b"arm"]}
 
 
-def test_mirrored_training_equals_one_device(two_replicas):
-    def trained():
-        model = make_model((), dropout_rate=0.0)
-        model.compile(keras.optimizers.SGD(0.1))
-        inputs = {name: np.tile(v, (2,) + (1,) * (v.ndim - 1)) for name, v in batch}
-        data = tf.data.Dataset.from_tensor_slices((inputs, np.arange(8) % 2)).batch(8)
-        model.fit(data, epochs=1, verbose=0)
-        return [v.numpy() for v in model.trainable_variables]
-
-    columns = {name: raw()[name] for name in ("age", "site")}
-    batch = [(k, v.numpy()) for k, v in make_model(()).preprocess(columns).items()]
-    alone = trained()
-    with two_replicas.scope():
-        together = trained()
-    for one, two in zip(alone, together, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
-
-
 def test_an_explanation_of_the_image_knows_the_columns(model):
     row = {"image": png(9), "age": 61.0, "site": "leg"}
     subject = Subject(model, row, target="watch")
