@@ -53,7 +53,6 @@ def build_data(
         return {**record, "image": flip(record["image"], seed)}
 
     flips = config.horizontal_flip and "image" in model.encoders
-
     return kmmft.data.build_dataset(
         source,
         split=split,
@@ -97,7 +96,7 @@ def build_encoders(
 def build_model(
     config: Config, class_names: list[str], encoders: dict[str, keras.Model]
 ) -> kmmft.models.FusionClassifier:
-    """The classifier above these encoders; a trained one among them starts anew."""
+    """The classifier above these encoders."""
     fusion = FUSIONS[config.fusion](
         config.hidden_dim, modality_dropout_rate=config.modality_dropout_rate
     )
@@ -182,7 +181,10 @@ def compare(
     model: kmmft.models.FusionClassifier,
     run: kmmft.training.RunDirectory,
 ) -> dict[str, float]:
-    """Trains the head in several ways above the same frozen features."""
+    """Trains the head in several ways above the same frozen features.
+
+    The table's encoder, which is not frozen, starts anew each time.
+    """
     still = dataclasses.replace(config, horizontal_flip=False)
     train_split, test_split = (
         kmmft.evaluation.frozen_features(model, build_data(still, source, split, model))

@@ -118,6 +118,11 @@ def build_manifest(
             "A group decides the split of its rows. Received: split_column="
             f"{split_column!r} and group_column={group_column!r}; give one of them."
         )
+    if allow_missing and not label_column:
+        raise ValueError(
+            "Only records with a label may lack something. Received: "
+            "allow_missing=True and no label_column; leave allow_missing out."
+        )
     columns = ManifestColumns(
         image=image_column,
         video=video_column,

@@ -76,6 +76,11 @@ def test_rows_may_lack_what_others_have(folder, encoded_image):
         ),
         (
             "a,a.png,x,1,1,arm,no\n",
+            {"label_column": None, "allow_missing": True},
+            r"allow_missing=True and no label_column",
+        ),
+        (
+            "a,a.png,x,1,1,arm,no\n",
             {"label_column": None},
             r"Received: category_columns, image_column, number_columns, text_column",
         ),
