@@ -7,6 +7,7 @@ TensorFlow.
 import importlib
 
 _FILES = {
+    "audio": ["decode_audio", "resample_audio"],
     "augment": ["ImageAugmentation"],
     "bad_records": ["BadRecord", "BadRecords"],
     "batch_preview": ["preview"],
@@ -40,6 +41,7 @@ _FILES = {
     "tfrecord_files": ["count_records", "find_corrupt_record"],
     "video": ["sample_frames"],
     "vocabulary": ["Vocabulary"],
+    "wav_headers": ["wav_fault"],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
