@@ -1,9 +1,10 @@
-"""Pretrained image and text encoders with one contract.
+"""Pretrained image, text, audio and video encoders with one contract.
 
 An encoder is a `keras.Model` that returns `pooled`, `tokens` and `mask`, and owns
 its preprocessing.
 """
 
+from kmmft.encoders.audio_encoder import AudioEncoder
 from kmmft.encoders.byte_strings import ByteStrings
 from kmmft.encoders.clip_text_backbone import ClipTextBackbone
 from kmmft.encoders.clip_tokenizer import ClipTokenizer
@@ -26,6 +27,8 @@ from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.shrink_tokenizer import shrink_tokenizer
 from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
+from kmmft.encoders.sound_backbone import SoundBackbone
+from kmmft.encoders.speech_encoder import SpeechEncoder
 from kmmft.encoders.text_encoder import TextEncoder
 from kmmft.encoders.text_packing import TextPacking, TextUnpacking
 from kmmft.encoders.torch_checkpoint import (
@@ -35,6 +38,7 @@ from kmmft.encoders.torch_checkpoint import (
 from kmmft.encoders.video_encoder import VideoEncoder
 
 __all__ = [
+    "AudioEncoder",
     "ByteStrings",
     "ClipTextBackbone",
     "ClipTokenizer",
@@ -45,6 +49,8 @@ __all__ = [
     "SavedModelLayer",
     "Seq2SeqEncoder",
     "SiglipTokenizer",
+    "SoundBackbone",
+    "SpeechEncoder",
     "TextEncoder",
     "TextPacking",
     "TextUnpacking",
