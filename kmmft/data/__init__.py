@@ -39,6 +39,7 @@ _FILES = {
     "text_augment": ["TextAugmentation"],
     "text_tables": ["BackTranslations", "Synonyms"],
     "tfrecord_files": ["count_records", "find_corrupt_record"],
+    "tones": ["write_tones"],
     "video": ["sample_frames"],
     "vocabulary": ["Vocabulary"],
     "wav_headers": ["wav_fault"],

@@ -36,6 +36,7 @@ from kmmft.encoders.torch_checkpoint import (
     read_torch_checkpoint,
 )
 from kmmft.encoders.video_encoder import VideoEncoder
+from kmmft.encoders.word_encoder import word_encoder
 
 __all__ = [
     "AudioEncoder",
@@ -65,4 +66,5 @@ __all__ = [
     "save_dual_checkpoint",
     "shrink_tokenizer",
     "with_patch_dropout",
+    "word_encoder",
 ]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft import data
-from kmmft.encoders.audio_features import audio_features
+from kmmft.encoders.audio_features import audio_features, check_lengths, input_width
 from kmmft.encoders.features import pooled_tokens
 from kmmft.encoders.presets import load_audio_backbone
 from kmmft.encoders.sound_backbone import SoundBackbone
@@ -96,7 +96,9 @@ class AudioEncoder(keras.Model):
         sample_rate = sample_rate or (log_mel.sample_rate if log_mel else 16000)
         num_samples = round(audio_seconds * sample_rate)
         frames = num_samples // log_mel.stride if log_mel else num_samples
-        _check(backbone, log_mel, sample_rate, audio_seconds, num_samples, frames)
+        check_lengths(
+            backbone, log_mel, sample_rate, audio_seconds, num_samples, frames
+        )
         # === Functional model ===
         depth = log_mel.num_mels if log_mel else 1
         audio = keras.Input((frames, depth), dtype="float32", name="audio")
@@ -143,7 +145,7 @@ class AudioEncoder(keras.Model):
         models = keras_hub.models
         if isinstance(backbone, models.WhisperBackbone | models.MoonshineBackbone):
             backbone = SpeechEncoder(backbone, name="speech_encoder")
-        width = _input_width(backbone)
+        width = input_width(backbone)
         if "log_mel" not in kwargs and width > 1:
             kwargs["log_mel"] = LogMel(num_mels=width)
         if audio_seconds is None:
@@ -304,34 +306,3 @@ class AudioEncoder(keras.Model):
 
 
 _LAYERS = ("backbone", "log_mel", "spec_augment", "projection")
-
-
-def _input_width(backbone: keras.Model) -> int:
-    """Bands of the spectrogram that a backbone takes; 1 for a waveform."""
-    inputs = getattr(backbone, "input", None)
-    inputs = inputs.get("features") if isinstance(inputs, dict) else inputs
-    return getattr(inputs, "shape", (1,))[-1]
-
-
-def _check(backbone, log_mel, sample_rate, audio_seconds, num_samples, frames) -> None:
-    if log_mel is not None and log_mel.sample_rate != sample_rate:
-        raise ValueError(
-            "`sample_rate` must be that of `log_mel`. Received: sample_rate="
-            f"{sample_rate}, log_mel.sample_rate={log_mel.sample_rate}. Leave it out."
-        )
-    takes_waveform = getattr(backbone, "takes_waveform", log_mel is None)
-    if takes_waveform != (log_mel is None):
-        raise ValueError(
-            f"The backbone takes {'waveforms' if takes_waveform else 'spectrograms'}. "
-            f"Received: log_mel={log_mel}. Use `AudioEncoder.from_backbone`, which "
-            "knows what it needs."
-        )
-    least = log_mel.window // 2 + 1 if log_mel else 1
-    most = getattr(backbone, "max_frames", None) or frames
-    if num_samples < least or frames < 1 or frames > most:
-        raise ValueError(
-            f"`audio_seconds` must make {least} samples or more, and no more than the "
-            f"{most} frames that the backbone has positions for. Received: "
-            f"audio_seconds={audio_seconds}, which makes {num_samples} samples and "
-            f"{frames} frames."
-        )

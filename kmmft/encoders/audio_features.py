@@ -4,6 +4,8 @@ import keras
 import keras_hub
 from keras import ops
 
+from kmmft.layers import LogMel
+
 
 def audio_features(
     backbone: keras.Model, features: keras.KerasTensor, padding_mask: keras.KerasTensor
@@ -45,3 +47,42 @@ def audio_features(
     frames, tokens = features.shape[1], outputs.shape[1]
     first = [token * frames // tokens for token in range(tokens)]
     return outputs, ops.take(padding_mask, first, axis=1)
+
+
+def input_width(backbone: keras.Model) -> int:
+    """Bands of the spectrogram that a backbone takes; 1 for a waveform."""
+    inputs = getattr(backbone, "input", None)
+    inputs = inputs.get("features") if isinstance(inputs, dict) else inputs
+    return getattr(inputs, "shape", (1,))[-1]
+
+
+def check_lengths(
+    backbone: keras.Model,
+    log_mel: LogMel | None,
+    sample_rate: int,
+    audio_seconds: float,
+    num_samples: int,
+    frames: int,
+) -> None:
+    """Raises a ValueError unless the backbone can take sounds of this length."""
+    if log_mel is not None and log_mel.sample_rate != sample_rate:
+        raise ValueError(
+            "`sample_rate` must be that of `log_mel`. Received: sample_rate="
+            f"{sample_rate}, log_mel.sample_rate={log_mel.sample_rate}. Leave it out."
+        )
+    takes_waveform = getattr(backbone, "takes_waveform", log_mel is None)
+    if takes_waveform != (log_mel is None):
+        raise ValueError(
+            f"The backbone takes {'waveforms' if takes_waveform else 'spectrograms'}. "
+            f"Received: log_mel={log_mel}. Use `AudioEncoder.from_backbone`, which "
+            "knows what it needs."
+        )
+    least = log_mel.window // 2 + 1 if log_mel else 1
+    most = getattr(backbone, "max_frames", None) or frames
+    if num_samples < least or frames < 1 or frames > most:
+        raise ValueError(
+            f"`audio_seconds` must make {least} samples or more, and no more than the "
+            f"{most} frames that the backbone has positions for. Received: "
+            f"audio_seconds={audio_seconds}, which makes {num_samples} samples and "
+            f"{frames} frames."
+        )
