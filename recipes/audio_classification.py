@@ -56,7 +56,7 @@ class Config(kmmft.training.RecipeConfig):
     num_layers: int = 0
     """Transformer blocks above the small network's convolutions."""
     spec_augment: bool = True
-    """Whether parts of the training spectrograms are masked."""
+    """Whether parts of the training spectrograms are masked; Moonshine has none."""
     dropout_rate: float = 0.1
     """Dropout in the head."""
     label_smoothing: float = 0.0
@@ -137,7 +137,7 @@ def build_model(
     config: Config, class_names: list[str]
 ) -> kmmft.models.FusionClassifier:
     options = {"audio_seconds": config.audio_seconds}
-    if config.spec_augment and "moonshine" not in config.audio_encoder:
+    if config.spec_augment:
         # The paper's masks are for sounds of some 10 seconds.
         options["spec_augment"] = kmmft.layers.SpecAugment(max_time_share=0.2)
     if config.audio_encoder == "small":

@@ -63,7 +63,7 @@ class Config(kmmft.training.RecipeConfig):
     num_layers: int = 0
     """Transformer blocks above the small network's convolutions."""
     spec_augment: bool = True
-    """Whether parts of the training spectrograms are masked."""
+    """Whether parts of the training spectrograms are masked; Moonshine has none."""
     projection_dim: int = 256
     """Width of the common space."""
     temperature: float = 0.07
@@ -167,6 +167,7 @@ def build_model(config: Config, source: RecordSource) -> kmmft.models.DualEncode
 def build_audio_encoder(config: Config) -> kmmft.encoders.AudioEncoder:
     options = {"audio_seconds": config.audio_seconds}
     if config.spec_augment:
+        # The paper's masks are for sounds of some 10 seconds.
         options["spec_augment"] = kmmft.layers.SpecAugment(max_time_share=0.2)
     if config.audio_encoder != "small":
         return kmmft.encoders.AudioEncoder.from_preset(config.audio_encoder, **options)

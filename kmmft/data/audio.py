@@ -4,6 +4,12 @@ import tensorflow as tf
 
 from kmmft.data.wav_headers import CODINGS, FLOAT, WavHeader, read_wav_header
 
+# A file of one sample: what stands in for a sound that is not there.
+SILENT_WAV = (
+    b"RIFF\x26\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80>\x00\x00"
+    b"\x00}\x00\x00\x02\x00\x10\x00data\x02\x00\x00\x00\x00\x00"
+)
+
 
 def decode_audio(
     encoded: tf.Tensor, sample_rate: int, num_samples: int
@@ -95,6 +101,20 @@ def resample_audio(
     scale = tf.cast(new_rate, tf.float32) / tf.cast(old_rate, tf.float32)
     resampled = tf.signal.irfft(kept, [new]) * scale
     return resampled[: tf.cast(_resampled_length(length, old_rate, new_rate), tf.int32)]
+
+
+def fit_length(waveform: tf.Tensor, num_samples: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts waveforms `(batch, samples)`, or fills them up with zeros.
+
+    Returns:
+        float32 tensor `(batch, num_samples)`, and a bool tensor of its shape, True
+        marks samples that were there.
+    """
+    waveform = tf.cast(waveform, tf.float32)[:, :num_samples]
+    rows, length = tf.unstack(tf.shape(waveform))
+    waveform = tf.pad(waveform, [[0, 0], [0, num_samples - length]])
+    mask = tf.tile((tf.range(num_samples) < length)[tf.newaxis], [rows, 1])
+    return tf.ensure_shape(waveform, [None, num_samples]), mask
 
 
 def _resampled_length(length, old_rate, new_rate) -> tf.Tensor:

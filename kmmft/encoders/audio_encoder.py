@@ -8,18 +8,18 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft import data
-from kmmft.encoders.audio_features import audio_features, check_lengths, input_width
+from kmmft.data.audio import SILENT_WAV, fit_length
+from kmmft.encoders.audio_features import (
+    audio_features,
+    check_lengths,
+    check_masking,
+    input_width,
+)
 from kmmft.encoders.features import pooled_tokens
 from kmmft.encoders.presets import load_audio_backbone
 from kmmft.encoders.sound_backbone import SoundBackbone
 from kmmft.encoders.speech_encoder import SpeechEncoder
 from kmmft.layers import LogMel, SpecAugment
-
-# A WAV file of one sample of silence: what stands in for a sound that is not there.
-_SILENCE = (
-    b"RIFF\x26\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80>\x00\x00"
-    b"\x00}\x00\x00\x02\x00\x10\x00data\x02\x00\x00\x00\x00\x00"
-)
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -77,7 +77,7 @@ class AudioEncoder(keras.Model):
 
     # In a batch, the modality stands for this part of the inputs' names.
     input_name = "audio"
-    blank_file = _SILENCE
+    blank_file = SILENT_WAV
     # Why a file cannot be decoded, as its header tells.
     fault = staticmethod(data.wav_fault)
 
@@ -93,6 +93,7 @@ class AudioEncoder(keras.Model):
         name: str = "audio_encoder",
         **kwargs,
     ):
+        check_masking(spec_augment, log_mel)
         sample_rate = sample_rate or (log_mel.sample_rate if log_mel else 16000)
         num_samples = round(audio_seconds * sample_rate)
         frames = num_samples // log_mel.stride if log_mel else num_samples
@@ -197,11 +198,8 @@ class AudioEncoder(keras.Model):
         Args:
             audio_seconds: As in the constructor.
             log_mel: Likewise; default: Whisper's spectrogram.
-            filters: As for `SoundBackbone`.
-            hidden_dim: Likewise.
-            num_layers: Likewise; 0 is a convolutional network.
-            num_heads: Likewise.
-            dropout_rate: Likewise.
+            filters: As for `SoundBackbone`, as the four that follow: `num_layers` of
+                0 is a convolutional network.
             **kwargs: Further arguments of `AudioEncoder`.
         """
         log_mel = log_mel or LogMel()
@@ -234,7 +232,7 @@ class AudioEncoder(keras.Model):
         if audio.dtype == tf.string:
             waveform, mask = self._decode(audio)
         else:
-            waveform, mask = self._fit(tf.cast(audio, tf.float32))
+            waveform, mask = fit_length(audio, self.num_samples)
         if self.log_mel is None:
             inputs = {"audio": waveform[..., tf.newaxis], "audio_mask": mask}
         else:
@@ -254,13 +252,6 @@ class AudioEncoder(keras.Model):
                 tf.TensorSpec(shape, tf.bool),
             ),
         )
-
-    def _fit(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        waveform = waveform[:, : self.num_samples]
-        rows, length = tf.unstack(tf.shape(waveform))
-        waveform = tf.pad(waveform, [[0, 0], [0, self.num_samples - length]])
-        mask = tf.tile((tf.range(self.num_samples) < length)[tf.newaxis], [rows, 1])
-        return tf.ensure_shape(waveform, [None, self.num_samples]), mask
 
     def _with_mask(self, inputs) -> dict:
         if not isinstance(inputs, Mapping):

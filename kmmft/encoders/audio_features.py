@@ -4,7 +4,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from kmmft.layers import LogMel
+from kmmft.layers import LogMel, SpecAugment
 
 
 def audio_features(
@@ -85,4 +85,13 @@ def check_lengths(
             f"{most} frames that the backbone has positions for. Received: "
             f"audio_seconds={audio_seconds}, which makes {num_samples} samples and "
             f"{frames} frames."
+        )
+
+
+def check_masking(spec_augment: SpecAugment | None, log_mel: LogMel | None) -> None:
+    """Raises a ValueError if there is a mask for spectrograms, but none of them."""
+    if spec_augment is not None and log_mel is None:
+        raise ValueError(
+            "`spec_augment` masks spectrograms. Received: a backbone of waveforms. "
+            "Leave it out (--no_spec_augment)."
         )

@@ -229,6 +229,10 @@ def test_bad_arguments(backbones, tmp_path):
     assert "from_backbone" in bad(
         lambda: AudioEncoder(backbones["whisper"], 0.5, LogMel())
     )
+    moon, augment = backbones["moonshine"], SpecAugment()
+    assert "no_spec_augment" in bad(
+        lambda: AudioEncoder.from_backbone(moon, 0.5, spec_augment=augment)
+    )
     assert "sample_rate" in bad(lambda: AudioEncoder(speech, 0.5, LogMel(), 8000))
     assert "filters" in bad(lambda: SoundBackbone(50, MELS, ()))
     assert "BertBackbone" in bad(

