@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -28,39 +27,15 @@ from kmmft.evaluation import Predictions, Table
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(kmmft.training.RecipeConfig):
+class Config(kmmft.training.AudioRecipeConfig):
     """Settings of one run."""
 
     output_dir: str = "runs/audio_classification"
     """Directory of the run. The same command goes on with a run that was killed."""
-    manifest: str = ""
-    """CSV, TSV or JSONL file of sounds, in place of --data; tones: sounds that are made
-    on the spot."""
-    audio_column: str = "audio"
-    """Column of paths of sounds, relative to the file."""
     label_column: str = "label"
     """Column of class names."""
-    split_column: str = ""
-    """Column of train, validation and test; without one, by a hash."""
-    group_column: str = ""
-    """Column of what must not be torn apart, such as a speaker."""
-    audio_encoder: str = "small"
-    """KerasHub preset of Whisper or Moonshine, hf://..., kaggle://..., or a local
-    directory; small: a convolutional network that knows nothing yet."""
-    train_audio_encoder: bool = True
-    """Whether the audio encoder's weights are trained, or stay frozen."""
-    audio_seconds: float = 5.0
-    """What is heard of a sound; shorter ones are filled up with silence."""
-    hidden_dim: int = 128
-    """Width of the small network's tokens, and of its last convolution."""
-    num_layers: int = 0
-    """Transformer blocks above the small network's convolutions."""
-    spec_augment: bool = True
-    """Whether parts of the training spectrograms are masked; Moonshine has none."""
     dropout_rate: float = 0.1
     """Dropout in the head."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
 
 
 PRESETS = {
@@ -83,11 +58,7 @@ PRESETS = {
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them where a manifest is given."""
-    if bool(config.manifest) == bool(config.data):
-        raise ValueError(
-            "Either `--manifest` or `--data` must be given. Received: "
-            f"manifest={config.manifest!r}, data={config.data!r}."
-        )
+    config.check_data()
     if config.data:
         schema = kmmft.data.schema.labelled(False, False, ["any"], audio=True)
         return kmmft.data.open_source(config.data, schema)
@@ -136,64 +107,12 @@ def build_data(
 def build_model(
     config: Config, class_names: list[str]
 ) -> kmmft.models.FusionClassifier:
-    options = {"audio_seconds": config.audio_seconds}
-    if config.spec_augment:
-        # The paper's masks are for sounds of some 10 seconds.
-        options["spec_augment"] = kmmft.layers.SpecAugment(max_time_share=0.2)
-    if config.audio_encoder == "small":
-        width = config.hidden_dim
-        encoder = kmmft.encoders.AudioEncoder.from_scratch(
-            filters=(width // 4, width // 2, width),
-            hidden_dim=width,
-            num_layers=config.num_layers,
-            **options,
-        )
-    else:
-        encoder = kmmft.encoders.AudioEncoder.from_preset(
-            config.audio_encoder, **options
-        )
-    encoder.trainable = config.train_audio_encoder
     return kmmft.models.FusionClassifier(
-        {"audio": encoder},
+        {"audio": config.build_audio_encoder()},
         fusion=None,
         class_names=class_names,
         dropout_rate=config.dropout_rate,
     )
-
-
-def train(
-    config: Config,
-    source: kmmft.data.RecordSource,
-    run: kmmft.training.RunDirectory,
-) -> tuple[kmmft.models.FusionClassifier, dict[str, float]]:
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    steps, rounds = config.rounds(
-        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
-    )
-    with kmmft.training.make_strategy(config.strategy).scope():
-        model = build_model(config, source.features["label"].names)
-        optimizer = kmmft.training.adamw(
-            config.learning_rate,
-            total_steps=steps * rounds,
-            weight_decay=config.weight_decay,
-        )
-        model.compile(optimizer, model.default_loss(config.label_smoothing))
-    seconds = kmmft.training.resumable_fit(
-        model,
-        functools.partial(build_data, config, source, "train", model),
-        run=run,
-        steps_per_epoch=steps,
-        epochs=rounds,
-        validation_data=build_data(config, source, "validation", model),
-        monitor="val_accuracy",
-        patience=config.patience,
-    )
-    samples = steps * config.batch_size * len(run.history())
-    return model, {
-        "train/seconds": seconds,
-        "train/samples_per_second": samples / seconds,
-    }
 
 
 def main(config: Config) -> dict[str, float]:
@@ -204,7 +123,13 @@ def main(config: Config) -> dict[str, float]:
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
-        model, metrics = train(config, source, run)
+        model, metrics = kmmft.training.fit_classifier(
+            config,
+            run,
+            lambda: build_model(config, source.features["label"].names),
+            functools.partial(build_data, config, source),
+            kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+        )
         predictions = kmmft.evaluation.predict_records(
             model, build_data(config, source, "test", model, keep_records=True)
         )

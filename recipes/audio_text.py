@@ -33,37 +33,15 @@ DIRECTIONS = ("audio_to_text", "text_to_audio")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(kmmft.training.RecipeConfig):
+class Config(kmmft.training.AudioRecipeConfig):
     """Settings of one run."""
 
     output_dir: str = "runs/audio_text"
     """Directory of the run. The same command goes on with a run that was killed."""
-    manifest: str = ""
-    """CSV, TSV or JSONL file of sounds, in place of --data; tones: sounds that are made
-    on the spot."""
-    audio_column: str = "audio"
-    """Column of paths of sounds, relative to the file."""
     caption_column: str = "caption"
     """Column of captions."""
-    split_column: str = ""
-    """Column of train, validation and test; without one, by a hash."""
-    group_column: str = ""
-    """Column of what must not be torn apart, such as a speaker."""
-    audio_encoder: str = "small"
-    """KerasHub preset of Whisper or Moonshine, hf://..., kaggle://..., or a local
-    directory; small: a convolutional network that knows nothing yet."""
-    train_audio_encoder: bool = True
-    """Whether the audio encoder's weights are trained, or stay frozen."""
     text_encoder: str = "demo"
     """As everywhere, or small: the mean of vectors of the training captions' words."""
-    audio_seconds: float = 5.0
-    """What is heard of a sound; shorter ones are filled up with silence."""
-    hidden_dim: int = 128
-    """Width of the small network's tokens, and of its last convolution."""
-    num_layers: int = 0
-    """Transformer blocks above the small network's convolutions."""
-    spec_augment: bool = True
-    """Whether parts of the training spectrograms are masked; Moonshine has none."""
     projection_dim: int = 256
     """Width of the common space."""
     temperature: float = 0.07
@@ -93,11 +71,7 @@ PRESETS = {
 
 def open_data(config: Config) -> RecordSource:
     """Opens the data, after building them where a manifest is given."""
-    if bool(config.manifest) == bool(config.data):
-        raise ValueError(
-            "Either `--manifest` or `--data` must be given. Received: "
-            f"manifest={config.manifest!r}, data={config.data!r}."
-        )
+    config.check_data()
     schema = kmmft.data.schema.audio_text()
     if config.data:
         return kmmft.data.open_source(config.data, schema)
@@ -153,30 +127,12 @@ def build_data(
 
 
 def build_model(config: Config, source: RecordSource) -> kmmft.models.DualEncoder:
-    audio_encoder = build_audio_encoder(config)
-    audio_encoder.trainable = config.train_audio_encoder
     text_encoder = build_text_encoder(config, source)
     text_encoder.trainable = config.train_text_encoder
     return kmmft.models.DualEncoder(
-        {"audio": audio_encoder, "text": text_encoder},
+        {"audio": config.build_audio_encoder(), "text": text_encoder},
         projection_dim=config.projection_dim,
         logit_scale=1 / config.temperature,
-    )
-
-
-def build_audio_encoder(config: Config) -> kmmft.encoders.AudioEncoder:
-    options = {"audio_seconds": config.audio_seconds}
-    if config.spec_augment:
-        # The paper's masks are for sounds of some 10 seconds.
-        options["spec_augment"] = kmmft.layers.SpecAugment(max_time_share=0.2)
-    if config.audio_encoder != "small":
-        return kmmft.encoders.AudioEncoder.from_preset(config.audio_encoder, **options)
-    width = config.hidden_dim
-    return kmmft.encoders.AudioEncoder.from_scratch(
-        filters=(width // 4, width // 2, width),
-        hidden_dim=width,
-        num_layers=config.num_layers,
-        **options,
     )
 
 
@@ -188,12 +144,7 @@ def build_text_encoder(
         return kmmft.encoders.TextEncoder.from_preset(
             config.text_encoder, sequence_length=length
         )
-    number = source.split("train").num_records
-    captions = [
-        caption.decode()
-        for record in kmmft.data.first_records(source, "train", number)
-        for caption in record["captions"]
-    ]
+    captions = kmmft.data.list_captions(source, "train")
     return kmmft.encoders.word_encoder(captions, length)
 
 

@@ -227,12 +227,7 @@ def build_text_encoder(
         return kmmft.encoders.TextEncoder.from_preset(
             config.text_encoder, sequence_length=length
         )
-    number = source.split("train").num_records
-    captions = [
-        caption.decode()
-        for record in kmmft.data.first_records(source, "train", number)
-        for caption in record["captions"]
-    ]
+    captions = kmmft.data.list_captions(source, "train")
     return kmmft.encoders.word_encoder(captions, length)
 
 

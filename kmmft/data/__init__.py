@@ -11,7 +11,12 @@ _FILES = {
     "augment": ["ImageAugmentation"],
     "bad_records": ["BadRecord", "BadRecords"],
     "batch_preview": ["preview"],
-    "captions": ["choose_caption", "choose_captions", "repeat_for_captions"],
+    "captions": [
+        "choose_caption",
+        "choose_captions",
+        "list_captions",
+        "repeat_for_captions",
+    ],
     "colored_shapes": ["write_colored_shapes"],
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset"],
