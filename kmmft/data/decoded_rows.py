@@ -25,7 +25,7 @@ def decode_rows(
     before any memory is taken for it, and so is what is no JPEG, PNG, GIF, WebP or BMP.
 
     Args:
-        encoded: string tensor `(batch,)` of encoded images, or `(batch, count)` of
+        encoded: string tensor `(batch,)` of encoded files, or `(batch, count)` of
             videos' frames, where the empty string fills up. One row at least.
         decode: Makes a tensor, or a dict of tensors, of known shape from one row,
             such as an encoder's `preprocess`.
