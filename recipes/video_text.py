@@ -21,7 +21,6 @@ import functools
 import pathlib
 
 import keras
-import keras_hub
 import numpy as np
 import tensorflow as tf
 
@@ -228,22 +227,8 @@ def build_text_encoder(
         return kmmft.encoders.TextEncoder.from_preset(
             config.text_encoder, sequence_length=length
         )
-    number = source.split("train").num_records
-    captions = [
-        caption.decode()
-        for record in kmmft.data.first_records(source, "train", number)
-        for caption in record["captions"]
-    ]
-    words = sorted({word for caption in captions for word in caption.lower().split()})
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-    vectors = keras.layers.Embedding(len(words), 64)(token_ids)
-    return kmmft.encoders.TextEncoder(
-        keras.Model({"token_ids": token_ids}, vectors, name="words"),
-        keras_hub.models.BertTokenizer(words, lowercase=True),
-        sequence_length=length,
-        pooling="mean",
-    )
+    captions = kmmft.data.list_captions(source, "train")
+    return kmmft.encoders.word_encoder(captions, length)
 
 
 def train(

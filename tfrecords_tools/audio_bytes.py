@@ -15,6 +15,8 @@ _MAX_CHANNELS = 64
 _BLOCK = 1 << 16
 # What libsndfile says of a file that does not tell its length.
 _UNKNOWN_LENGTH = 1 << 60
+# Codings of WAV that kmmft decodes, by libsndfile's names.
+_PLAIN = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 # What sound files often turn out to be, with what to tell of it.
 _FOREIGN = {
     b"ID3": "an MP3",
@@ -27,7 +29,10 @@ _FOREIGN = {
 
 
 def read_audio(
-    path: pathlib.Path | Any, max_seconds: float = 3600.0, decode: bool = True
+    path: pathlib.Path | Any,
+    max_seconds: float = 3600.0,
+    decode: bool = True,
+    to_wav: bool = False,
 ) -> dict[str, Any]:
     """Reads a WAV, FLAC or Ogg file (Vorbis or Opus) and checks that it is whole.
 
@@ -35,9 +40,10 @@ def read_audio(
         path: The file.
         max_seconds: Longer sounds are refused.
         decode: Decode it whole; otherwise look at its header and its end only.
+        to_wav: Make a WAV file of 16 bit of what is not WAV, or of a rare coding.
 
     Returns:
-        `audio` (the bytes of the file, as they are), `sample_rate` (Hz) and
+        `audio` (the bytes of the file, as they are or as WAV), `sample_rate` (Hz) and
         `num_samples` (of each channel).
 
     Raises:
@@ -52,6 +58,8 @@ def read_audio(
     """
     encoded = _bytes_of(path)
     sample_rate, num_samples = check_audio(encoded, str(path), max_seconds, decode)
+    if to_wav:
+        encoded = as_wav(encoded)
     return {"audio": encoded, "sample_rate": sample_rate, "num_samples": num_samples}
 
 
@@ -96,6 +104,27 @@ def check_audio(
     return sample_rate, num_samples
 
 
+def as_wav(encoded: bytes) -> bytes:
+    """A sound that `check_audio` found whole, as plain WAV.
+
+    Args:
+        encoded: Bytes of a WAV, FLAC or Ogg file.
+
+    Returns:
+        The same bytes, if they are WAV of PCM or floats; else WAV of 16 bit.
+    """
+    import soundfile
+
+    with soundfile.SoundFile(io.BytesIO(encoded)) as sound:
+        if encoded[:4] == b"RIFF" and sound.subtype in _PLAIN:
+            return encoded
+        stream = io.BytesIO()
+        # Vorbis may overshoot; libsndfile clips what it writes as PCM.
+        samples = sound.read(dtype="float32")
+        soundfile.write(stream, samples, sound.samplerate, "PCM_16", format="WAV")
+    return stream.getvalue()
+
+
 def audio_extension(encoded: bytes) -> str:
     """How the name of a file with this sound ends.
 
@@ -114,7 +143,8 @@ def audio_reader(
 
     Args:
         max_seconds: Longer sounds are refused.
-        options: With `check_images`, sounds are decoded.
+        options: With `check_images`, sounds are decoded; with `audio_to_wav`, they
+            become WAV.
 
     Raises:
         ValueError: If `max_seconds` is not positive, or soundfile is not installed.
@@ -125,7 +155,10 @@ def audio_reader(
         )
     check_soundfile()
     return functools.partial(
-        read_audio, max_seconds=max_seconds, decode=options.check_images
+        read_audio,
+        max_seconds=max_seconds,
+        decode=options.check_images,
+        to_wav=options.audio_to_wav,
     )
 
 

@@ -18,6 +18,8 @@ class BuildOptions:
             that need not change keeps its bytes.
         jpeg_quality: Quality of images that are written anew as JPEG or WebP, up to
             95.
+        audio_to_wav: Write sounds that are not plain WAV, such as FLAC and Ogg, as WAV
+            of 16 bit: kmmft's models read no other. They become larger.
         min_side: Leave out images with a side below this, in pixels.
         max_aspect_ratio: Leave out images whose longer side is more than this many
             times the shorter.
@@ -60,6 +62,7 @@ class BuildOptions:
     max_side: int | None = None
     reencode: Literal["jpeg", "png", "webp"] | None = None
     jpeg_quality: int = 90
+    audio_to_wav: bool = False
     min_side: int | None = None
     max_aspect_ratio: float | None = None
     min_words: int | None = None

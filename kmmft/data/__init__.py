@@ -7,10 +7,16 @@ TensorFlow.
 import importlib
 
 _FILES = {
+    "audio": ["decode_audio", "resample_audio"],
     "augment": ["ImageAugmentation"],
     "bad_records": ["BadRecord", "BadRecords"],
     "batch_preview": ["preview"],
-    "captions": ["choose_caption", "choose_captions", "repeat_for_captions"],
+    "captions": [
+        "choose_caption",
+        "choose_captions",
+        "list_captions",
+        "repeat_for_captions",
+    ],
     "colored_shapes": ["write_colored_shapes"],
     "data_errors": ["clear_data_errors"],
     "dataset": ["build_dataset"],
@@ -39,8 +45,10 @@ _FILES = {
     "text_augment": ["TextAugmentation"],
     "text_tables": ["BackTranslations", "Synonyms"],
     "tfrecord_files": ["count_records", "find_corrupt_record"],
+    "tones": ["write_tones"],
     "video": ["sample_frames"],
     "vocabulary": ["Vocabulary"],
+    "wav_headers": ["wav_fault"],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

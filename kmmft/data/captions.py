@@ -1,6 +1,11 @@
 """One caption out of several, or several of each record."""
 
+import os
+
 import tensorflow as tf
+
+from kmmft.data.parsing import parse_record
+from kmmft.data.reading import RecordSource, open_source, read_records
 
 # Tells this draw from those of an augmentation with the same seed.
 _SALT = 0x63617074
@@ -79,6 +84,28 @@ def choose_captions(
         order = tf.random.experimental.stateless_shuffle(order, _salted(seed))
     places = tf.math.floormod(tf.range(count), tf.maximum(tf.size(order), 1))
     return tf.ensure_shape(tf.gather(captions, tf.gather(order, places)), (count,))
+
+
+def list_captions(source: str | os.PathLike | RecordSource, split: str) -> list[str]:
+    """Reads all captions of a split, such as to list their words.
+
+    Args:
+        source: What `open_source` opens; its records have `captions`.
+        split: Name of the split.
+
+    Returns:
+        The captions, in the order on disk.
+
+    Raises:
+        ValueError: If the source or the split is not sound.
+    """
+    opened = open_source(source)
+
+    def captions_of(serialized):
+        return parse_record(serialized, opened.features)["captions"]
+
+    records = read_records(opened, split).map(captions_of).as_numpy_iterator()
+    return [text.decode(errors="replace") for record in records for text in record]
 
 
 def repeat_for_captions(batch: dict, key: str = "text") -> dict:

@@ -1,4 +1,4 @@
-"""Decodes batches of images in which one may be bad, in graph."""
+"""Decodes batches of images or sounds in which one may be bad, in graph."""
 
 from collections.abc import Callable
 
@@ -16,6 +16,7 @@ def decode_rows(
     decode: Callable[[tf.Tensor], tf.Tensor | dict[str, tf.Tensor]],
     max_pixels: int = MAX_PIXELS,
     may_miss: bool = False,
+    fault: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor | dict[str, tf.Tensor], tf.Tensor]:
     """Decodes each row on its own, so that a bad one spoils no other.
 
@@ -24,12 +25,14 @@ def decode_rows(
     before any memory is taken for it, and so is what is no JPEG, PNG, GIF, WebP or BMP.
 
     Args:
-        encoded: string tensor `(batch,)` of encoded images, or `(batch, count)` of
+        encoded: string tensor `(batch,)` of encoded files, or `(batch, count)` of
             videos' frames, where the empty string fills up. One row at least.
         decode: Makes a tensor, or a dict of tensors, of known shape from one row,
             such as an encoder's `preprocess`.
         max_pixels: Images of more pixels are refused.
         may_miss: Whether an empty string is left to `decode`.
+        fault: For what are no images: from one row to why it is bad, as its header
+            tells, scalar string; empty if it is good. See `kmmft.data.wav_fault`.
 
     Returns:
         What `decode` returns, with a batch axis and zeros for the bad rows; and a
@@ -53,9 +56,14 @@ def decode_rows(
     may_be_empty = may_miss or encoded.shape.rank > 1
 
     def decode_row(number):
-        fault = _first_fault(encoded[number], max_pixels, may_be_empty)
-        values = tf.cond(fault == "", lambda: traced(encoded[number]), lambda: blank)
-        return number, fault, values
+        one = encoded[number]
+        if fault is None:
+            found = _first_fault(one, max_pixels, may_be_empty)
+        else:
+            absent = may_miss & (tf.strings.length(one) == 0)
+            found = tf.where(absent, "", fault(one))
+        values = tf.cond(found == "", lambda: traced(one), lambda: blank)
+        return number, found, values
 
     rows = tf.shape(encoded, out_type=tf.int64)[0]
     # What failed has the last row's place: that one has always gone well.

@@ -64,7 +64,9 @@ def image_pixels(encoded: tf.Tensor) -> tf.Tensor:
     kind = tf.argmax([False, *matches], output_type=tf.int32)
     readers = {
         "jpeg": lambda: _jpeg(encoded),
-        "png": lambda: _number(header[19:15:-1]) * _number(header[23:19:-1]),
+        "png": lambda: (
+            little_endian(header[19:15:-1]) * little_endian(header[23:19:-1])
+        ),
         "gif": lambda: _gif(encoded),
         "bmp": lambda: _bmp(header),
         "webp": lambda: _webp(header),
@@ -73,8 +75,8 @@ def image_pixels(encoded: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(kind, nothing + [readers[name] for name in _KINDS])
 
 
-def _number(part: tf.Tensor) -> tf.Tensor:
-    """Bytes as an unsigned number, the lowest byte first."""
+def little_endian(part: tf.Tensor) -> tf.Tensor:
+    """Bytes as an unsigned number, int64, the lowest byte first."""
     powers = [256**place for place in range(part.shape[0])]
     return tf.reduce_sum(tf.cast(part, tf.int64) * tf.constant(powers, tf.int64))
 
@@ -85,16 +87,16 @@ def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _bmp(header: tf.Tensor) -> tf.Tensor:
-    width, height = _number(header[18:22]), _number(header[22:26])
+    width, height = little_endian(header[18:22]), little_endian(header[22:26])
     # Rows from top to bottom are told by a negative height.
     return width * tf.minimum(height, 2**32 - height)
 
 
 def _webp(header: tf.Tensor) -> tf.Tensor:
-    lossy = [_number(header[start : start + 2]) % 2**14 for start in (26, 28)]
-    bits = _number(header[21:25])
+    lossy = [little_endian(header[start : start + 2]) % 2**14 for start in (26, 28)]
+    bits = little_endian(header[21:25])
     lossless = [bits // step % 2**14 + 1 for step in (1, 2**14)]
-    extended = [_number(header[start : start + 3]) + 1 for start in (24, 27)]
+    extended = [little_endian(header[start : start + 3]) + 1 for start in (24, 27)]
     kind = tf.where(header[15] == ord("L"), 1, tf.where(header[15] == ord("X"), 2, 0))
     sizes = tf.stack([tf.stack(size) for size in (lossy, lossless, extended)])
     return tf.reduce_prod(sizes[kind])

@@ -69,9 +69,10 @@ def video_text() -> tfds.features.FeaturesDict:
 def audio_text() -> tfds.features.FeaturesDict:
     """A sound with one or several captions, or with what is said in it.
 
-    The sound stays the WAV, FLAC or Ogg file that it was. How many samples it has (of
-    each channel) and how many of them make a second stand beside it, so that records
-    can be chosen and sorted by length without being decoded.
+    The sound stays the WAV, FLAC or Ogg file that it was, unless the data are built
+    with `audio_to_wav`: `kmmft.encoders.AudioEncoder` decodes WAV only. How many
+    samples it has (of each channel) and how many of them make a second stand beside it,
+    so that records can be chosen and sorted by length without being decoded.
 
     Returns:
         `tfds.features.FeaturesDict` with `id` (text), `audio` (bytes of a file),

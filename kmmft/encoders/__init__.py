@@ -1,9 +1,10 @@
-"""Pretrained image and text encoders, and one of tables, with one contract.
+"""Pretrained encoders of images, texts, audio, video and tables, with one contract.
 
 An encoder is a `keras.Model` that returns `pooled`, `tokens` and `mask`, and owns
 its preprocessing.
 """
 
+from kmmft.encoders.audio_encoder import AudioEncoder
 from kmmft.encoders.byte_strings import ByteStrings
 from kmmft.encoders.clip_text_backbone import ClipTextBackbone
 from kmmft.encoders.clip_tokenizer import ClipTokenizer
@@ -27,6 +28,8 @@ from kmmft.encoders.saved_model_layer import SavedModelLayer
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.shrink_tokenizer import shrink_tokenizer
 from kmmft.encoders.siglip_tokenizer import SiglipTokenizer
+from kmmft.encoders.sound_backbone import SoundBackbone
+from kmmft.encoders.speech_encoder import SpeechEncoder
 from kmmft.encoders.tabular_encoder import TabularEncoder
 from kmmft.encoders.text_encoder import TextEncoder
 from kmmft.encoders.text_packing import TextPacking, TextUnpacking
@@ -35,8 +38,10 @@ from kmmft.encoders.torch_checkpoint import (
     read_torch_checkpoint,
 )
 from kmmft.encoders.video_encoder import VideoEncoder
+from kmmft.encoders.word_encoder import word_encoder
 
 __all__ = [
+    "AudioEncoder",
     "ByteStrings",
     "ClipTextBackbone",
     "ClipTokenizer",
@@ -48,6 +53,8 @@ __all__ = [
     "SavedModelLayer",
     "Seq2SeqEncoder",
     "SiglipTokenizer",
+    "SoundBackbone",
+    "SpeechEncoder",
     "TabularEncoder",
     "TextEncoder",
     "TextPacking",
@@ -63,4 +70,5 @@ __all__ = [
     "save_dual_checkpoint",
     "shrink_tokenizer",
     "with_patch_dropout",
+    "word_encoder",
 ]

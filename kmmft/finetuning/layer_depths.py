@@ -120,7 +120,8 @@ def _block(path: str) -> str | None:
     parts = path.split("/")
     for start, part in enumerate(parts):
         found = _BLOCK.match(part)
-        if found is None:
+        # Whisper's stem is `encoder_token_embedding_conv_layer_1`.
+        if found is None or "embedding" in part:
             continue
         names = [*parts[:start], found.group()]
         for part in parts[start + 1 :]:

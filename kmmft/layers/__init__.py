@@ -25,6 +25,8 @@ that comparison.
 `FrameTransformer` makes the frames of a video know of each other and of their order;
 `TightSimilarity` scores a text and a video by looking at both together.
 
+`LogMel` turns sound into spectrograms, and `SpecAugment` hides parts of them.
+
 `Codebook` turns vectors into ids of codes, for models that draw pictures.
 """
 
@@ -37,11 +39,13 @@ from kmmft.layers.film_fusion import FiLMFusion
 from kmmft.layers.frame_transformer import FrameTransformer
 from kmmft.layers.fusion import Fusion
 from kmmft.layers.gated_fusion import GatedFusion
+from kmmft.layers.log_mel import LogMel
 from kmmft.layers.logit_scale import LogitScale
 from kmmft.layers.modality_dropout import ModalityDropout
 from kmmft.layers.patch_dropout import PatchDropout
 from kmmft.layers.pooling import Pooling
 from kmmft.layers.projection_head import ProjectionHead
+from kmmft.layers.spec_augment import SpecAugment
 from kmmft.layers.tensor_fusion import TensorFusion
 from kmmft.layers.tight_similarity import TightSimilarity
 from kmmft.layers.transformer_fusion import TransformerFusion
@@ -57,11 +61,13 @@ __all__ = [
     "FrameTransformer",
     "Fusion",
     "GatedFusion",
+    "LogMel",
     "LogitScale",
     "ModalityDropout",
     "PatchDropout",
     "Pooling",
     "ProjectionHead",
+    "SpecAugment",
     "TensorFusion",
     "TightSimilarity",
     "TransformerFusion",

@@ -20,8 +20,8 @@ class Encoding(GraphCache):
 
         Args:
             modality: Name of the tower.
-            raw: Sequence of encoded images, of texts, or of videos, each a sequence
-                of encoded frames. Images and videos may also be decoded, float
+            raw: Sequence of encoded images or sounds, of texts, or of videos, each a
+                sequence of encoded frames. Images and videos may also be decoded, float
                 `(count, [frames,] height, width, 3)`, of the encoder's own size; for
                 videos with a mask: a dict, as the encoder's `preprocess` returns.
             batch_size: How many are run at a time.

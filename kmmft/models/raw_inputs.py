@@ -20,9 +20,9 @@ _BLANK_PNG = base64.b64decode(
 def named_inputs(modality: str, encoder: keras.Model, values) -> dict:
     """An encoder's inputs under their names in the batch.
 
-    An image encoder's are under its modality, and so are a video encoder's, with the
-    mask as `<modality>_mask`. A text encoder's are `token_ids` and `padding_mask`, with
-    the modality before them unless that is `text`.
+    An image encoder's are under its modality, and so are a video's and an audio
+    encoder's, with the mask as `<modality>_mask`. A text encoder's are `token_ids` and
+    `padding_mask`, with the modality before them unless that is `text`.
     """
     if isinstance(encoder, ImageEncoder):
         return {modality: values}
@@ -63,7 +63,7 @@ def is_present(raw: tf.Tensor) -> tf.Tensor:
     """Which raw inputs are there: those that are not the empty string.
 
     Args:
-        raw: string tensor of any shape, or decoded images `(batch, ...)`, which are
+        raw: string tensor of any shape, or what is decoded, `(batch, ...)`, which is
             all there.
 
     Returns:
@@ -74,27 +74,28 @@ def is_present(raw: tf.Tensor) -> tf.Tensor:
     return tf.ones(tf.shape(raw)[:1], bool)
 
 
-def decode_images(encoder: keras.Model, raw: tf.Tensor, may_miss: bool):
-    """Decodes images; those that are missing become white, if they may be.
+def decode_files(encoder: keras.Model, raw: tf.Tensor, may_miss: bool):
+    """Decodes files; those that are missing become white or silent, if they may be.
 
     Args:
-        encoder: Its `preprocess` decodes. An image or video encoder.
+        encoder: Its `preprocess` decodes. An image, video or audio encoder.
         raw: string tensor, a scalar or `(batch,)`; one axis more for frames of videos.
-        may_miss: Whether the empty string stands for a missing image, and a video
-            without frames for a missing one.
+        may_miss: Whether the empty string stands for a missing image or sound, and a
+            video without frames for a missing one.
 
     Returns:
         What `encoder.preprocess` returns.
     """
-    if may_miss and isinstance(encoder, ImageEncoder):
-        raw = tf.where(is_present(raw), raw, _BLANK_PNG)
-    elif may_miss:
+    blank = getattr(encoder, "blank_file", _BLANK_PNG)
+    if may_miss and getattr(encoder, "raw_rank", 0):
         any_frame = tf.reduce_any(is_present(raw), axis=-1, keepdims=True)
-        raw = tf.concat([raw, tf.where(any_frame, "", _BLANK_PNG)], axis=-1)
+        raw = tf.concat([raw, tf.where(any_frame, "", blank)], axis=-1)
+    elif may_miss:
+        raw = tf.where(is_present(raw), raw, blank)
     return encoder.preprocess(raw)
 
 
-def _is_visual(encoder: keras.Model) -> bool:
+def _reads_files(encoder: keras.Model) -> bool:
     return isinstance(encoder, ImageEncoder) or hasattr(encoder, "input_name")
 
 
@@ -111,9 +112,9 @@ class RawInputs:
         Pure TensorFlow: works in `tf.data` and in an exported graph.
 
         Args:
-            raw: By modality, string tensor `(batch,)` of encoded images or texts;
-                `(batch, count)` of videos' frames, where the empty string fills up.
-                What is decoded already passes as it is. With
+            raw: By modality, string tensor `(batch,)` of encoded images or sounds, or
+                of texts; `(batch, count)` of videos' frames, where the empty string
+                fills up. What is decoded already passes as it is. With
                 `missing_modalities`, the empty string stands for an input that is
                 not there, unless `<modality>_present` says otherwise. A table's
                 columns come by their own names, numbers and strings `(batch,)`.
@@ -172,22 +173,22 @@ class RawInputs:
             return named_inputs(modality, encoder, encoder.preprocess(raw))
         if isinstance(raw, Mapping):
             return named_inputs(modality, encoder, raw)
-        if raw.dtype == tf.string and _is_visual(encoder):
-            raw = decode_images(encoder, raw, self.missing_modalities)
+        if raw.dtype == tf.string and _reads_files(encoder):
+            raw = decode_files(encoder, raw, self.missing_modalities)
         elif not isinstance(encoder, ImageEncoder):
             raw = encoder.preprocess(raw)
         return named_inputs(modality, encoder, raw)
 
     def decode_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Decodes images and videos of one record: a `preprocess` for `build_dataset`.
+        """Decodes a record's images, videos and sounds: a `preprocess` for datasets.
 
         Args:
             record: Features of one record. Images are named as their encoders.
 
         Returns:
             The record with float32 images, without an `image` that no encoder reads.
-            Videos become dicts, with their mask. With `missing_modalities`, also with
-            `<modality>_present` for each of them.
+            Videos and sounds become dicts, with their mask. With `missing_modalities`,
+            also with `<modality>_present` for each of them.
         """
         decoded = {
             name: feature
@@ -195,9 +196,9 @@ class RawInputs:
             if name in self.encoders or name != "image"
         }
         for modality, encoder in self.encoders.items():
-            if _is_visual(encoder):
+            if _reads_files(encoder):
                 raw = record[modality]
-                decoded[modality] = decode_images(encoder, raw, self.missing_modalities)
+                decoded[modality] = decode_files(encoder, raw, self.missing_modalities)
                 if self.missing_modalities:
                     decoded[f"{modality}_present"] = self.is_present(modality, record)
         return decoded
@@ -233,14 +234,16 @@ class RawInputs:
         rows = ServedRows(self, **options)
         return {"serving_default": rows(self.serve, self.serving_inputs())}
 
-    def visual_modalities(self) -> list[str]:
-        """Names of those that are images or videos."""
-        return [name for name, encoder in self.encoders.items() if _is_visual(encoder)]
+    def file_modalities(self) -> list[str]:
+        """Names of those that are images, videos or sounds."""
+        return [
+            name for name, encoder in self.encoders.items() if _reads_files(encoder)
+        ]
 
-    def image_decoder(self, modality: str) -> Callable:
-        """A function from one raw image or video to what its encoder takes."""
+    def file_decoder(self, modality: str) -> Callable:
+        """A function from one raw image, video or sound to what its encoder takes."""
         encoder, may_miss = self.encoders[modality], self.missing_modalities
-        return functools.partial(decode_images, encoder, may_miss=may_miss)
+        return functools.partial(decode_files, encoder, may_miss=may_miss)
 
     def serving_inputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the raw inputs of `serve`, for the export."""

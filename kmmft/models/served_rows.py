@@ -32,16 +32,16 @@ class ServedFunction:
 
 
 class ServedRows:
-    """Turns functions of decoded images into functions of raw rows.
+    """Turns functions of decoded images and sounds into functions of raw rows.
 
-    An image that cannot be decoded spoils no other row: the function also returns
+    A file that cannot be decoded spoils no other row: the function also returns
     `error`, string `(batch,)`, which says what is wrong and is empty for good rows.
     Other outputs of a bad row are zeros and empty strings. An empty batch gives empty
     outputs.
 
     Args:
         model: A model with `kmmft.models.RawInputs`.
-        strict: Whether a bad image fails the whole batch instead.
+        strict: Whether a bad file fails the whole batch instead.
         max_pixels: Images of more pixels are bad ones; they are not decoded.
     """
 
@@ -54,17 +54,18 @@ class ServedRows:
             )
         self.model = model
         self.strict = strict
-        # Traced once for all functions that read images of a modality.
+        # Traced once for all functions that read files of a modality.
         self.readers = {
             modality: tf.function(
                 functools.partial(
                     decode_rows,
-                    decode=model.image_decoder(modality),
+                    decode=model.file_decoder(modality),
                     max_pixels=max_pixels,
                     may_miss=model.missing_modalities,
+                    fault=getattr(model.encoders[modality], "fault", None),
                 )
             )
-            for modality in model.visual_modalities()
+            for modality in model.file_modalities()
         }
 
     def __call__(
@@ -76,7 +77,7 @@ class ServedRows:
         """Wraps one function.
 
         Args:
-            function: As that of `ServedFunction`, but images come decoded.
+            function: As that of `ServedFunction`, but files come decoded.
             inputs: Specs of the raw inputs.
             examples: As in `ServedFunction`.
 

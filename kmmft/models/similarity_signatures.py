@@ -1,4 +1,4 @@
-"""What an exported model of towers is asked about an image and several texts."""
+"""What an exported model of towers is asked about one input and several texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,9 +12,9 @@ from kmmft.models.served_rows import ServedFunction, ServedRows
 class SimilaritySignatures:
     """The functions `rank`, `zero_shot` and `zero_shot_by_embedding` of a model.
 
-    All take the model's first image or video modality, and compare each row with texts
-    or vectors of its own, so that a server may group requests. Probabilities are those
-    of the loss: over the candidates, or for each alone where the model has a bias
+    All take the model's first image, video or audio modality, and compare each row with
+    texts or vectors of its own, so that a server may group requests. Probabilities are
+    those of the loss: over the candidates, or for each alone where the model has a bias
     (SigLIP).
 
     Args:
@@ -30,9 +30,9 @@ class SimilaritySignatures:
         self.rows = rows
         self.encode = encode
         self.specs = model.serving_inputs()
-        visual = model.visual_modalities()
-        texts = [modality for modality in model.encoders if modality not in visual]
-        self.query = visual[0] if visual else None
+        files = model.file_modalities()
+        texts = [modality for modality in model.encoders if modality not in files]
+        self.query = files[0] if files else None
         self.text = texts[0] if texts else None
 
     def functions(
@@ -46,7 +46,7 @@ class SimilaritySignatures:
         if self.query is None or self.text is None:
             if class_names:
                 raise ValueError(
-                    "`class_names` need an image or video and a text encoder. "
+                    "`class_names` need an image, video or audio and a text encoder. "
                     f"Received: encoders of {list(self.model.encoders)}."
                 )
             return {}

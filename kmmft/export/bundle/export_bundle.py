@@ -165,17 +165,28 @@ def _limits(model: keras.Model, options: Mapping[str, Any]) -> list[str]:
             if hasattr(encoder, "sequence_length"):
                 length = encoder.sequence_length
                 limits.append(f"`{modality}`: {length} tokens are read, no more.")
-        if task.visual_modalities():
+        sounds = {
+            modality: encoder
+            for modality, encoder in task.encoders.items()
+            if hasattr(encoder, "audio_seconds")
+        }
+        for modality, encoder in sounds.items():
+            limits.append(
+                f"`{modality}`: WAV of PCM or floats, of which "
+                f"{encoder.audio_seconds:g} seconds are heard, no more."
+            )
+        if set(task.file_modalities()) - set(sounds):
             pixels = options.get("max_pixels", MAX_PIXELS)
             limits.append(
                 "Images may be JPEG, PNG, GIF (first frame), WebP (not animated) or "
                 f"BMP (24 or 32 bit), of at most {pixels:,} pixels. EXIF orientation "
                 "is not applied."
             )
+        if task.file_modalities():
             limits.append(
-                "A bad image fails its whole batch."
+                "A bad file fails its whole batch."
                 if options.get("strict")
-                else "A bad image gets an `error` in its row; other rows are answered."
+                else "A bad file gets an `error` in its row; other rows are answered."
             )
     return list(dict.fromkeys(limits))
 

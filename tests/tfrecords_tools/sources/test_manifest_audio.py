@@ -180,3 +180,22 @@ def test_sounds_inside_of_parquet(sounds, tmp_path):
     result = build_huggingface(data=[str(tmp_path / "train.parquet")], **arguments)
     found = records(result.directory)
     assert [found[key]["audio"] for key in "xyz"] == list(sounds.values())
+
+
+def test_sounds_become_wav(sounds, tmp_path):
+    rows = [{"file": name, "said": "x"} for name in sounds]
+    columns = {"audio_column": "file", "caption_column": "said"}
+    options = BuildOptions(audio_to_wav=True)
+    result = build_manifest(
+        **manifest(tmp_path, *rows), **columns, **WHOLE, options=options
+    )
+    found = records(result.directory)
+    # What is plain WAV keeps its bytes.
+    assert found["0.wav"]["audio"] == sounds["0.wav"]
+    for name, encoded in sounds.items():
+        before, rate = soundfile.read(io.BytesIO(encoded))
+        with soundfile.SoundFile(io.BytesIO(found[name]["audio"])) as after:
+            assert (after.format, after.subtype) == ("WAV", "PCM_16")
+            assert after.samplerate == rate == found[name]["sample_rate"]
+            np.testing.assert_allclose(after.read(), before, atol=2**-15)
+    assert verify_data(data=result.directory).exit_code == 0
