@@ -33,6 +33,7 @@ from kmmft.encoders.speech_encoder import SpeechEncoder
 from kmmft.encoders.tabular_encoder import TabularEncoder
 from kmmft.encoders.text_encoder import TextEncoder
 from kmmft.encoders.text_packing import TextPacking, TextUnpacking
+from kmmft.encoders.text_pair_encoder import TextPairEncoder
 from kmmft.encoders.torch_checkpoint import (
     read_legacy_checkpoint,
     read_torch_checkpoint,
@@ -58,6 +59,7 @@ __all__ = [
     "TabularEncoder",
     "TextEncoder",
     "TextPacking",
+    "TextPairEncoder",
     "TextUnpacking",
     "VideoEncoder",
     "freeze_batch_norm",

@@ -50,6 +50,7 @@ class TextFamily:
     Attributes:
         pooling: The authors' pooling: `"cls"`, `"last"`, `"mean"` or `"pooler"`.
         start: Whether the tokenizer's start token is put before the text.
+        separators: End tokens between two texts that are read together.
         clean: String operation before the tokenizer, or `None`.
         fixed_length: Whether the backbone takes only its full length.
         tokens_layer: As for images.
@@ -58,6 +59,7 @@ class TextFamily:
 
     pooling: str = "cls"
     start: bool = True
+    separators: int = 1
     clean: Callable[[tf.Tensor], tf.Tensor] | None = None
     fixed_length: bool = False
     tokens_layer: str | None = None
@@ -139,7 +141,8 @@ IMAGE_FAMILIES = {
 }
 TEXT_FAMILIES = {
     _models.BertBackbone: TextFamily(),
-    _models.RobertaBackbone: TextFamily(),  # XLMRobertaBackbone is a subclass
+    # XLMRobertaBackbone is a subclass.
+    _models.RobertaBackbone: TextFamily(separators=2),
     _models.DistilBertBackbone: TextFamily(),
     _models.AlbertBackbone: TextFamily(clean=clean_albert),
     _models.DebertaV3Backbone: TextFamily(),
@@ -184,7 +187,7 @@ def text_family(backbone: keras.Model) -> TextFamily:
     """
     family = _find(backbone, TEXT_FAMILIES, TextFamily("mean"), "a text")
     if isinstance(backbone, Seq2SeqEncoder) and backbone.uses_start_token:
-        return dataclasses.replace(family, start=True)
+        return dataclasses.replace(family, start=True, separators=2)  # BART
     return family
 
 

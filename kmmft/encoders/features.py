@@ -50,13 +50,21 @@ def text_features(
     padding_mask: keras.KerasTensor,
     pad_token_id: int,
     packed_length: int | None = None,
+    segment_ids: keras.KerasTensor | None = None,
 ) -> tuple[keras.KerasTensor | None, keras.KerasTensor | None]:
     """Calls a text backbone, on several texts a row if `packed_length` is given.
+
+    Without `segment_ids` all tokens are of the first text.
 
     Returns:
         As `image_features`.
     """
     if packed_length is not None:
+        if segment_ids is not None:
+            raise ValueError(
+                "Pairs of texts cannot be packed. Received: "
+                f"packed_length={packed_length}. Leave it out."
+            )
         tokens = packed_tokens(
             backbone, token_ids, padding_mask, packed_length, pad_token_id
         )
@@ -70,7 +78,8 @@ def text_features(
         pad_token_id = getattr(backbone, "pad_token_id", pad_token_id)
         inputs["token_ids"] = ops.where(padding_mask, token_ids, pad_token_id)
     if "segment_ids" in names:
-        inputs["segment_ids"] = ops.zeros_like(token_ids)
+        zeros = ops.zeros_like(token_ids)
+        inputs["segment_ids"] = zeros if segment_ids is None else segment_ids
     return _tokens_and_pooled(backbone, _with_tokens(backbone, family)(inputs))
 
 

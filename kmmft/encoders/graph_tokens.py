@@ -40,7 +40,7 @@ def graph_tokens(tokenizer: keras.layers.Layer, texts: tf.Tensor) -> tf.RaggedTe
         return _sentence_pieces(tokenizer, texts)
     if _is_bert(tokenizer):
         return word_pieces(tokenizer, texts)
-    if _is_gpt2(tokenizer):
+    if splits_at_spaces(tokenizer):
         return byte_pairs(tokenizer, texts)
     return tokenizer(texts)
 
@@ -51,7 +51,8 @@ def _is_bert(tokenizer: keras.layers.Layer) -> bool:
     return tokenizer.split and not tokenizer.special_tokens_in_strings
 
 
-def _is_gpt2(tokenizer: keras.layers.Layer) -> bool:
+def splits_at_spaces(tokenizer: keras.layers.Layer) -> bool:
+    """Whether these are GPT-2's byte pairs, to which a space begins a word."""
     plain = type(tokenizer) is keras_hub.tokenizers.BytePairTokenizer
     return plain or isinstance(tokenizer, _GPT2_WORDS)
 

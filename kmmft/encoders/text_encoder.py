@@ -73,6 +73,8 @@ class TextEncoder(keras.Model):
           token as pooled vector).
     """
 
+    preprocessor_class = TextPreprocessor
+
     def __init__(
         self,
         backbone: keras.Model,
@@ -91,12 +93,13 @@ class TextEncoder(keras.Model):
         if pad_token_id is None:
             pad_token_id = getattr(tokenizer, "pad_token_id", None) or 0
         length = sequence_length if family.fixed_length else None
-        token_ids = keras.Input((length,), dtype="int32", name="token_ids")
-        padding_mask = keras.Input((length,), dtype="bool", name="padding_mask")
-        tokens, pooled = text_features(
-            backbone, family, token_ids, padding_mask, pad_token_id, packed_length
-        )
-        mask = padding_mask
+        inputs = {
+            name: keras.Input((length,), dtype=dtype, name=name)
+            for name, dtype in self.input_dtypes(backbone).items()
+        }
+        packing = {"pad_token_id": pad_token_id, "packed_length": packed_length}
+        tokens, pooled = text_features(backbone, family, **inputs, **packing)
+        mask = inputs["padding_mask"]
         pooling = pooling or ("pooler" if tokens is None else family.pooling)
         if pooling != "pooler" and tokens is not None:
             pooled = pooled_tokens(tokens, mask, pooling)
@@ -110,12 +113,8 @@ class TextEncoder(keras.Model):
             mask = ops.any(mask, axis=1, keepdims=True)
         if projection is not None:
             pooled = projection(pooled)
-        super().__init__(
-            inputs={"token_ids": token_ids, "padding_mask": padding_mask},
-            outputs={"pooled": pooled, "tokens": tokens, "mask": mask},
-            name=name,
-            **kwargs,
-        )
+        outputs = {"pooled": pooled, "tokens": tokens, "mask": mask}
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         # === Config ===
         self.backbone = backbone
         self.tokenizer = tokenizer
@@ -125,7 +124,12 @@ class TextEncoder(keras.Model):
         self.pad_token_id = pad_token_id
         self.packed_length = packed_length
         self.output_dim = pooled.shape[-1]
-        self._preprocessor = TextPreprocessor(tokenizer, sequence_length, family)
+        self.family = family
+        self.preprocessor = self.preprocessor_class(tokenizer, sequence_length, family)
+
+    def input_dtypes(self, backbone: keras.Model) -> dict[str, str]:
+        """Dtypes of the inputs by name, for this backbone."""
+        return {"token_ids": "int32", "padding_mask": "bool"}
 
     @classmethod
     def from_backbone(
@@ -264,7 +268,7 @@ class TextEncoder(keras.Model):
                 "`preprocess` needs a tokenizer. Received: tokenizer=None. "
                 "Give the encoder one when it is made"
             )
-        return self._preprocessor(texts)
+        return self.preprocessor(texts)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # A frozen encoder gives the same features in training as in use: no dropout.

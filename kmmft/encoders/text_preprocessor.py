@@ -23,6 +23,9 @@ class TextPreprocessor:
         family: Which special tokens and cleaning the backbone expects.
     """
 
+    RAW_SHAPE = (None,)
+    RAW_NAME = "a batch of strings, shape (batch,)"
+
     def __init__(
         self, tokenizer: keras.layers.Layer, sequence_length: int, family: TextFamily
     ):
@@ -31,28 +34,39 @@ class TextPreprocessor:
         self.family = family
         self._packer = None
         self._tokenise = tf.function(
-            self._tokenise_batch, input_signature=[tf.TensorSpec([None], tf.string)]
+            self._tokenise_batch,
+            input_signature=[tf.TensorSpec(self.RAW_SHAPE, tf.string)],
         )
 
     def __call__(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         texts = tf.convert_to_tensor(texts, tf.string)
-        if texts.shape.rank != 1:
+        if not texts.shape.is_compatible_with(self.RAW_SHAPE):
             raise ValueError(
-                "`texts` must be a batch of strings, shape (batch,). "
+                f"`texts` must be {self.RAW_NAME}. "
                 f"Received: shape {texts.shape}. Batch before tokenising: "
                 "it is several times faster"
             )
+        return self._tokenise(texts)
+
+    def tokens(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Token ids of cleaned texts, without special tokens, inside a graph.
+
+        Args:
+            texts: string tensor `(batch,)`.
+
+        Returns:
+            Ragged int tensor `(batch, None)`.
+        """
         # Lookup tables made while a graph is traced would die with that graph.
         with tf.init_scope():
             self.tokenizer._maybe_initialized_tf()
-        token_ids, padding_mask = self._tokenise(texts)
-        return {"token_ids": token_ids, "padding_mask": padding_mask}
-
-    def _tokenise_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Bytes that are no UTF-8 become U+FFFD, as in Python's `errors="replace"`.
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
         if self.family.clean is not None and not self._cleans_itself():
             texts = self.family.clean(texts)
+        return graph_tokens(self.tokenizer, texts)
+
+    def _tokenise_batch(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         # Built here, because a loaded tokenizer learns its vocabulary late.
         packer = keras_hub.layers.StartEndPacker(
             self.sequence_length,
@@ -61,10 +75,11 @@ class TextPreprocessor:
             pad_value=self._special("pad_token_id") or 0,
             return_padding_mask=True,
         )
-        token_ids, padding_mask = packer(graph_tokens(self.tokenizer, texts))
+        token_ids, padding_mask = packer(self.tokens(texts))
         shape = [None, self.sequence_length]
         token_ids = tf.ensure_shape(tf.cast(token_ids, tf.int32), shape)
-        return token_ids, tf.ensure_shape(padding_mask, shape)
+        padding_mask = tf.ensure_shape(padding_mask, shape)
+        return {"token_ids": token_ids, "padding_mask": padding_mask}
 
     def _cleans_itself(self) -> bool:
         return getattr(self.tokenizer, "cleans_text", False)
