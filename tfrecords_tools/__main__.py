@@ -20,12 +20,15 @@ from tfrecords_tools.preview import preview_data
 from tfrecords_tools.reshard import reshard_data
 from tfrecords_tools.sample import sample_data
 from tfrecords_tools.sources.annotations import build_annotations
+from tfrecords_tools.sources.conll import build_conll
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.easy_vqa_captions import build_easy_vqa_captions
 from tfrecords_tools.sources.huggingface import build_huggingface
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
 from tfrecords_tools.sources.open_clip_art import build_open_clip_art
+from tfrecords_tools.sources.sentiment import build_sentiment
+from tfrecords_tools.sources.squad import build_squad
 from tfrecords_tools.sources.tfds_dataset import build_tfds
 from tfrecords_tools.sources.webdataset import build_webdataset
 from tfrecords_tools.verify import verify_data
@@ -71,6 +74,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _parse(words: Sequence[str]) -> Callable[[], Any]:
     sources = Union[  # noqa: UP007
         _subcommand("annotations", build_annotations, command_help.ANNOTATIONS),
+        _subcommand("conll", build_conll, command_help.CONLL),
         _subcommand("easy_vqa", build_easy_vqa, command_help.EASY_VQA),
         _subcommand(
             "easy_vqa_captions",
@@ -81,6 +85,8 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
         _subcommand("manifest", build_manifest, command_help.MANIFEST),
         _subcommand("image_folder", build_image_folder, command_help.IMAGE_FOLDER),
         _subcommand("open_clip_art", build_open_clip_art, command_help.OPEN_CLIP_ART),
+        _subcommand("sentiment", build_sentiment, command_help.SENTIMENT),
+        _subcommand("squad", build_squad, command_help.SQUAD),
         _subcommand("tfds", build_tfds, command_help.TFDS),
         _subcommand("webdataset", build_webdataset, command_help.WEBDATASET),
     ]

@@ -16,6 +16,21 @@ source, shows what would be written.
 
 --debug, anywhere, shows where in the program an error arose."""
 
+CONLL = """Tagged sentences, a word and its tag a line (CoNLL's form).
+
+examples:
+  python -m tfrecords_tools build conll --name entities --output_dir data \\
+      --files train=eng.train validation=eng.testa test=eng.testb
+  python -m tfrecords_tools build conll --files train=en-ud-train.conllu \\
+      --word_column 1 --tag_column 3 --scheme any --comments --name pos \\
+      --output_dir data"""
+
+SQUAD = """Questions on texts in the format of SQuAD v1 and v2.
+
+example:
+  python -m tfrecords_tools build squad --name squad --output_dir data \\
+      --files train=train-v2.0.json validation=dev-v2.0.json"""
+
 EASY_VQA = """The easy-VQA questions, from the Python package easy-vqa.
 
 example:
@@ -82,7 +97,10 @@ examples:
   python -m tfrecords_tools build manifest --manifest cases.csv \\
       --image_column scan --text_column report --number_columns age weight \\
       --category_columns site --label_column finding --allow_missing \\
-      --name cases --output_dir data"""
+      --name cases --output_dir data
+  python -m tfrecords_tools build manifest --manifest pairs.tsv \\
+      --text_column premise --text_pair_column hypothesis --label_column relation \\
+      --name entailment --output_dir data"""
 
 OPEN_CLIP_ART = """The Open Clip Art drawings with their titles and tags.
 
@@ -137,6 +155,17 @@ examples:
       --output_dir data
   python -m tfrecords_tools sample --data data/pets --per_class 20 --splits train \\
       --name few --output_dir data"""
+
+SENTIMENT = """Sentences and tweets with people's ratings of their sentiment.
+
+They lie in the source archive of the Python package vaderSentiment 0.5.
+
+examples:
+  pip download --no-deps --no-binary :all: vaderSentiment==0.5
+  python -m tfrecords_tools build sentiment --archive vaderSentiment-0.5.zip \\
+      --output_dir data
+  python -m tfrecords_tools build sentiment --archive vaderSentiment-0.5.zip \\
+      --target class --kinds amazon --name reviews --output_dir data"""
 
 TFDS = """Any dataset of TensorFlow Datasets, by directory or by name.
 

@@ -186,9 +186,7 @@ def _hash_of(
     chosen = dataclasses.asdict(dataclasses.replace(options, filter=None))
     for option in _WITHOUT_EFFECT:
         del chosen[option]
-    names = {
-        key: feature.names for key, feature in features.items() if _has_names(feature)
-    }
+    names = {key: _names_of(feature) for key, feature in features.items()}
     called = read and [read.func.__qualname__, read.args, read.keywords]
     code = getattr(options.filter, "__code__", None)
     keep = [repr(options.filter)] if code is None else [code.co_code, code.co_names]
@@ -199,5 +197,6 @@ def _hash_of(
     )
 
 
-def _has_names(feature: Any) -> bool:
-    return getattr(feature, "names", None) is not None
+def _names_of(feature: Any) -> list[str] | None:
+    """Names of the classes, also of a sequence of labels."""
+    return getattr(getattr(feature, "feature", feature), "names", None)

@@ -42,6 +42,7 @@ _FILES = {
         "read_records",
     ],
     "task_mixture": ["mix_tasks", "task_batch_sizes"],
+    "template_texts": ["TemplateTexts", "write_template_texts"],
     "text_augment": ["TextAugmentation"],
     "text_tables": ["BackTranslations", "Synonyms"],
     "tfrecord_files": ["count_records", "find_corrupt_record"],

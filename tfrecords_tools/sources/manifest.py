@@ -33,6 +33,8 @@ def build_manifest(
     answer_column: str | None = None,
     label_column: str | None = None,
     text_column: str | None = None,
+    text_pair_column: str | None = None,
+    target_column: str | None = None,
     number_columns: tuple[str, ...] = (),
     category_columns: tuple[str, ...] = (),
     allow_missing: bool = False,
@@ -54,6 +56,7 @@ def build_manifest(
     `audio_text`, with the files as they are. Image, question and answer:
     `image_question_answer`. Label with image or audio, text or both, and columns of
     numbers and categories: `labelled`; class names are sorted, whole numbers by value.
+    Text and target: `rated`. With either, a text may have a second one beside it.
     White space around texts is taken off. The order of the records is shuffled, the
     same way each time. Images and sounds may stand in a Parquet file themselves, as
     bytes or as Hugging Face's `datasets` has them: then their hash takes the place of
@@ -72,6 +75,8 @@ def build_manifest(
         answer_column: Column with answers.
         label_column: Column with names of classes.
         text_column: Column with texts to classify.
+        text_pair_column: Column with second texts, such as hypotheses.
+        target_column: Column with numbers to predict, in place of a class.
         number_columns: Columns with numbers, such as age and weight; features of the
             same names.
         category_columns: Columns with names of categories, likewise.
@@ -130,6 +135,8 @@ def build_manifest(
         caption=caption_column,
         label=label_column,
         text=text_column,
+        text_pair=text_pair_column,
+        target=target_column,
         question=question_column,
         answer=answer_column,
         id=id_column,

@@ -26,6 +26,8 @@ class ManifestColumns:
     caption: str | None = None
     label: str | None = None
     text: str | None = None
+    text_pair: str | None = None
+    target: str | None = None
     question: str | None = None
     answer: str | None = None
     id: str | None = None
@@ -50,6 +52,9 @@ class ManifestColumns:
             {"image", "question", "answer"},
             {"image", "label"},
             {"text", "label"},
+            {"text", "text_pair", "label"},
+            {"text", "target"},
+            {"text", "text_pair", "target"},
             {"image", "text", "label"},
             {"audio", "label"},
             {"audio", "text", "label"},
@@ -58,8 +63,8 @@ class ManifestColumns:
             raise ValueError(
                 "The columns must be image and caption; or video and caption; or audio "
                 "and caption; or image, question and answer; or label with image or "
-                "audio, text or both, and numbers and categories (and id and split or "
-                "group with any). "
+                "audio, text or both, and numbers and categories; or label or target "
+                "with text and perhaps text_pair (and id and split or group with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
@@ -68,6 +73,8 @@ class ManifestColumns:
         """What the records are: the name of a function of `kmmft.data.schema`."""
         if self.caption:
             return f"{self.medium}_text"
+        if self.target:
+            return "rated"
         return "image_question_answer" if self.question else "labelled"
 
     @property
@@ -92,6 +99,8 @@ class ManifestColumns:
         """The schema of the records."""
         from kmmft.data import schema
 
+        if self.kind == "rated":
+            return schema.rated(text_pair=self.text_pair is not None)
         if self.kind != "labelled":
             return getattr(schema, self.kind)()
         return schema.labelled(
@@ -100,6 +109,7 @@ class ManifestColumns:
             audio=self.audio is not None,
             numbers=self.numbers,
             categories=self.categories,
+            text_pair=self.text_pair is not None,
             class_names=list(class_names),
         )
 

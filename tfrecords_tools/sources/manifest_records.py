@@ -14,6 +14,8 @@ from tfrecords_tools.sources.manifest_cells import is_empty, number_cell, text_c
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
 
+_TEXTS = ("caption", "question", "answer", "label", "text", "text_pair")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
@@ -29,6 +31,7 @@ class _Row:
         file: The same, to be read.
         texts: Text by kind; several only for captions in JSONL.
         cells: Number or category by column.
+        target: The number to predict, or None without a target column.
     """
 
     place: Place
@@ -39,6 +42,7 @@ class _Row:
     file: pathlib.Path | EmbeddedFile | None
     texts: dict[str, list[str]]
     cells: dict[str, str | float]
+    target: float | None
 
     @property
     def record(self) -> str:
@@ -109,7 +113,7 @@ def _check(
     allow_missing: bool,
 ) -> _Row:
     texts = {}
-    for kind in ("caption", "question", "answer", "label", "text"):
+    for kind in _TEXTS:
         column = getattr(columns, kind)
         if column is None:
             continue
@@ -140,7 +144,8 @@ def _check(
     group = image or next(iter(texts.get("text", [])), None) or None
     if columns.group is not None:
         group = text_cell(row[columns.group], columns.group)
-    return _Row(place, row_id, split, group, image, file, texts, cells)
+    target = columns.target and number_cell(row[columns.target], columns.target)
+    return _Row(place, row_id, split, group, image, file, texts, cells, target)
 
 
 def _cells(
@@ -246,6 +251,8 @@ def _by_row(
         values["id"] = row_id
         if columns.medium == "image" and row.image is None:
             values["image"] = b""
+        if columns.target:
+            values["label"] = row.target
         if columns.kind == "image_question_answer":
             values |= {"image_id": row.image, "question_type": ""}
         records.append(

@@ -117,6 +117,20 @@ def test_image_with_text_and_label(folder):
     assert records["line-0000003"]["text"] == b"ho"
 
 
+def test_pairs_of_texts_and_numbers(folder):
+    rows = "a\tb\tn\nOne cat\tTwo cats\t-0.5\nA dog\tDogs\t3\n"
+    pair = {"text_column": "a", "text_pair_column": "b"}
+    result = build(folder, rows, "tsv", **pair, target_column="n")
+    records = read(result)
+    assert {record["text_pair"]: record["label"] for record in records.values()} == {
+        b"Two cats": -0.5,
+        b"Dogs": 3.0,
+    }
+    bad = "a\tn\nOne\t1e99\n"
+    with pytest.raises(ValueError, match=r"line 2: .*'1e99', which is no finite"):
+        build(folder, bad, "tsv", text_column="a", target_column="n")
+
+
 def test_hashed_splits_keep_images_together_and_are_stable(folder):
     rows = [
         {"question": f"q{number % 7}", "answer": "a", "image": f"x{number % 40}.png"}
