@@ -4,16 +4,24 @@ from kmmft.metrics.bleu import bleu
 from kmmft.metrics.caption_metrics import caption_metrics
 from kmmft.metrics.caption_tokens import caption_tokens
 from kmmft.metrics.cider import CiderD, cider_d
+from kmmft.metrics.entities import entities, entity_metrics
 from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
 from kmmft.metrics.mean_discrepancy import MeanDiscrepancy, mean_discrepancy
 from kmmft.metrics.meteor import meteor
+from kmmft.metrics.regression import regression_metrics
 from kmmft.metrics.retrieval import (
     retrieval_metrics,
     two_way_retrieval,
     two_way_retrieval_from_scores,
 )
 from kmmft.metrics.rouge import rouge_l
+from kmmft.metrics.squad import (
+    best_no_answer_threshold,
+    normalize_squad_answer,
+    squad_metrics,
+    squad_scores_of_each,
+)
 from kmmft.metrics.unit_vectors import unit_vectors
 from kmmft.metrics.vqa_accuracy import (
     normalize_answer,
@@ -24,17 +32,24 @@ from kmmft.metrics.vqa_accuracy import (
 __all__ = [
     "CiderD",
     "MeanDiscrepancy",
+    "best_no_answer_threshold",
     "bleu",
     "caption_metrics",
     "caption_tokens",
     "cider_d",
+    "entities",
+    "entity_metrics",
     "frechet_distance",
     "full_precision",
     "mean_discrepancy",
     "meteor",
     "normalize_answer",
+    "normalize_squad_answer",
+    "regression_metrics",
     "retrieval_metrics",
     "rouge_l",
+    "squad_metrics",
+    "squad_scores_of_each",
     "two_way_retrieval",
     "two_way_retrieval_from_scores",
     "unit_vectors",
