@@ -12,11 +12,13 @@ from kmmft.models.load_fusion_classifier import load_fusion_classifier
 from kmmft.models.multi_task import MultiTask
 from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
+from kmmft.models.question_answerer import QuestionAnswerer
 from kmmft.models.question_batches import question_batches
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
 from kmmft.models.tight_video_text import TightVideoText
+from kmmft.models.token_classifier import TokenClassifier
 from kmmft.models.token_texts import TokenTexts
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "MultiTask",
     "PerceptualDistance",
     "PrefixDecoder",
+    "QuestionAnswerer",
     "Sampling",
     "TextToImage",
     "TightVideoText",
+    "TokenClassifier",
     "TokenTexts",
     "UncertaintyWeights",
     "load_dual_encoder",
