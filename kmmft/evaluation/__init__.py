@@ -13,6 +13,7 @@ from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.compression import Compression, compression_recall
 from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
+from kmmft.evaluation.example_report import report_examples
 from kmmft.evaluation.explain import Explanation, explain
 from kmmft.evaluation.explain_faithfulness import deletion_insertion
 from kmmft.evaluation.explain_section import explanation_section, heat_overlay
@@ -140,6 +141,7 @@ __all__ = [
     "question_only_floor",
     "repeated_runs",
     "report_classifier",
+    "report_examples",
     "report_retrieval",
     "report_texts",
     "retrieval_table",

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kmmft.data import RecordSource
+from kmmft.evaluation.example_report import report_examples
 from kmmft.evaluation.predictions import images_by_id
-from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Example, Table
 from kmmft.evaluation.written_texts import WrittenTexts
 from kmmft.metrics import caption_tokens
@@ -43,16 +43,11 @@ def report_texts(
     Returns:
         The path of the page.
     """
-    rows = run.history()
-    names = dict.fromkeys(name for row in rows for name in row if name != "epoch")
-    return write_report(
-        run.report,
+    return report_examples(
+        run,
+        _examples(written, source, split, max_examples),
         title=title,
         metrics=metrics,
-        history={name: [row.get(name) for row in rows] for name in names},
-        examples=_examples(written, source, split, max_examples),
-        confusion=None,
-        config=run.config,
         tables=tables,
         notes=notes,
     )

@@ -1,7 +1,7 @@
 """The training of a recipe's classifier, from its flags."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -19,10 +19,12 @@ def fit_classifier(
     build_model: Callable[[], keras.Model],
     build_data: Callable[..., tf.data.Dataset],
     steps_per_epoch: int,
+    monitor: str = "val_accuracy",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, dict[str, float]]:
     """Builds a classifier under the config's strategy, and trains it resumably.
 
-    The best weights by validation accuracy are kept.
+    The best weights by `monitor` are kept.
 
     Args:
         config: Gives seed, precision, strategy, optimizer and length.
@@ -31,6 +33,8 @@ def fit_classifier(
         build_data: Given a split and the model, makes its batches; for training, also
             given the step to begin with, as `resumable_fit` does.
         steps_per_epoch: Optimizer steps of one pass over the training data.
+        monitor: As in `resumable_fit`.
+        callbacks: Likewise.
 
     Returns:
         The model, and `train/seconds` and `train/samples_per_second`.
@@ -59,7 +63,8 @@ def fit_classifier(
         steps_per_epoch=steps,
         epochs=rounds,
         validation_data=build_data("validation", model),
-        monitor="val_accuracy",
+        monitor=monitor,
+        callbacks=callbacks,
         patience=config.patience,
     )
     samples = steps * config.batch_size * len(run.history())

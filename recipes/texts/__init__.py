@@ -1,0 +1,1 @@
+"""The tasks of `recipes.text_tasks`, a file each."""

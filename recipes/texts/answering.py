@@ -1,0 +1,199 @@
+"""The place in a text that answers a question."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from kmmft.evaluation import Example, Table
+from kmmft.models import QuestionAnswerer
+
+from .settings import TextConfig
+
+
+def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+    """Opens the data, after building them from the files."""
+    config.check_data()
+    if config.data:
+        source = kmmft.data.open_source(config.data)
+    else:
+        directory = config.data_folder / "questions/1.0.0"
+        if not directory.exists():
+            files = config.split_files()
+            if config.files == "templates":
+                texts = kmmft.data.write_template_texts(config.data_folder / "files")
+                files = [f"{split}={file}" for split, file in texts.squad.items()]
+            tfrecords_tools.build_squad(
+                files=files, output_dir=config.data_folder, name="questions"
+            )
+        source = kmmft.data.open_source(directory)
+    if not {"question", "context", "answers"} <= set(source.features):
+        raise ValueError(
+            "`--task answer` needs records of kmmft.data.schema.question_context. "
+            f"Received: {config.data}, records with {sorted(source.features)}."
+        )
+    return source
+
+
+def build_data(
+    config: TextConfig,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: QuestionAnswerer,
+    start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Batches to learn from; endless and shuffled if `start_step` is given."""
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=model.prepare_record,
+        augment=model.draw_window,
+        batch_preprocess=model.prepare_batch,
+        batch_size=config.batch_size,
+        training=start_step is not None,
+        start_step=start_step or 0,
+        input_context=input_context,
+        **config.reading(start_step is not None),
+    )
+
+
+def build_model(config: TextConfig) -> QuestionAnswerer:
+    encoder = kmmft.encoders.TextPairEncoder.from_preset(
+        config.text_encoder, sequence_length=config.sequence_length
+    )
+    encoder.trainable = config.train_text_encoder
+    return QuestionAnswerer(
+        encoder,
+        window_overlap=config.window_overlap,
+        max_question_tokens=config.max_question_tokens,
+        max_answer_tokens=config.max_answer_tokens,
+        dropout_rate=config.dropout_rate,
+    )
+
+
+def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+    source = open_data(config)
+    with kmmft.data.clear_data_errors(source):
+        model, trained = kmmft.training.fit_classifier(
+            config,
+            run,
+            lambda: build_model(config),
+            functools.partial(build_data, config, source),
+            kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+        )
+        choose_threshold(config, model, records_of(source, "validation"))
+        # SQuAD keeps its test questions to itself.
+        split = "test" if "test" in source.splits else "validation"
+        records = records_of(source, split)
+    found = answers_to(config, model, records)
+    metrics = score(model, records, found) | trained
+    run.write_model(model)
+    if not (run.export / "1").exists():
+        card = kmmft.export.ModelCard.from_run(run, "Answers", source, metrics)
+        names = ("question", "context")
+        raw = {name: [record[name] for record in records[:3]] for name in names}
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
+    chose = "" if split == "test" else ", which also chose epoch and threshold"
+    kmmft.evaluation.report_examples(
+        run,
+        show(records, found),
+        title="Answers from texts",
+        metrics=metrics,
+        tables=[result_table(metrics)],
+        notes=f"Tested on the split {split}{chose}.",
+    )
+    run.write_metrics(metrics)
+    return metrics
+
+
+def score(model, records, found) -> dict[str, float]:
+    """SQuAD's scores of the answers, and of their floor."""
+    scores = kmmft.metrics.squad_metrics(
+        found["best_text"],
+        [record["answers"] for record in records],
+        found["no_answer_probability"],
+        model.no_answer_threshold,
+    )
+    return {
+        **{f"test/{name}": value for name, value in scores.items()},
+        "no_answer_threshold": model.no_answer_threshold,
+        "whole_context/f1": context_floor(records),
+        "peak_memory_mb": kmmft.evaluation.peak_memory_mb(),
+    }
+
+
+def records_of(source: kmmft.data.RecordSource, split: str) -> list[dict]:
+    """All records of a split, with answers as `str`."""
+    records = kmmft.data.first_records(source, split, source.split(split).num_records)
+    for record in records:
+        record["answers"] = [text.decode() for text in record["answers"]]
+    return records
+
+
+def answers_to(config, model, records) -> dict[str, np.ndarray]:
+    return model.answer(
+        [record["question"] for record in records],
+        [record["context"] for record in records],
+        config.batch_size,
+    )
+
+
+def choose_threshold(config, model, records) -> None:
+    """Above which probability of no answer there is best none, on validation data."""
+    references = [record["answers"] for record in records]
+    if all(references):
+        return  # as in SQuAD v1: every question has an answer
+    found = answers_to(config, model, records)
+    model.no_answer_threshold, _ = kmmft.metrics.best_no_answer_threshold(
+        found["best_text"], references, found["no_answer_probability"]
+    )
+
+
+def context_floor(records: list[dict]) -> float:
+    """F1 of the whole context as the answer to everything."""
+    contexts = [record["context"] for record in records]
+    references = [record["answers"] for record in records]
+    return kmmft.metrics.squad_metrics(contexts, references)["f1"]
+
+
+def show(records, found) -> list[Example]:
+    """Questions with their answers, wrong ones first."""
+    _, f1 = kmmft.metrics.squad_scores_of_each(
+        found["text"], [record["answers"] for record in records]
+    )
+    shown = []
+    for row in np.argsort(f1, kind="stable")[:48]:
+        record, text = records[row], found["text"][row]
+        right = record["answers"] or [""]
+        shown.append(
+            Example(
+                None,
+                f"{record['question']} {record['context']}",
+                (text if f1[row] == 1 else right[0]) or "(no answer)",
+                text or "(no answer)",
+                1 - float(found["no_answer_probability"][row]) if text else None,
+                id=record["id"],
+            )
+        )
+    return shown
+
+
+def result_table(metrics: dict[str, float]) -> Table:
+    """Exact match and F1, of all questions and by whether they have an answer."""
+    groups = {
+        "all questions": "",
+        "with an answer": "/has_answer",
+        "without one": "/no_answer",
+    }
+    rows = [
+        [label, *(metrics.get(f"test/{name}{group}") for name in ("exact_match", "f1"))]
+        for label, group in groups.items()
+        if f"test/f1{group}" in metrics
+    ]
+    floor = ["the whole context (floor)", None, metrics["whole_context/f1"]]
+    return Table(
+        "Test questions", ["", "exact match", "F1"], [floor, *rows], highlight=1
+    )

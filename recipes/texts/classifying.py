@@ -1,0 +1,266 @@
+"""Classes, relations and numbers of texts and of pairs of texts."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from kmmft.evaluation import Table
+from kmmft.models import FusionClassifier
+
+from .settings import TextConfig
+
+# Columns of the made-up texts by task: text, and class or number.
+TEMPLATE_COLUMNS = {
+    "classify": ("text", "label"),
+    "relate": ("marked", "label"),
+    "regress": ("story", "number"),
+}
+MARKS = ("<e1>", "</e1>", "<e2>", "</e2>")
+TITLES = {
+    "classify": "Text classification",
+    "relate": "Relation extraction",
+    "regress": "Text regression",
+}
+
+
+def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+    """Opens the data, after building them from the file."""
+    config.check_data()
+    if config.data:
+        source = kmmft.data.open_source(config.data)
+    else:
+        directory = config.data_folder / "texts/1.0.0"
+        if not directory.exists():
+            build_records(config)
+        source = kmmft.data.open_source(directory)
+    schema = "rated" if config.task == "regress" else "labelled"
+    label = dict(source.features.items()).get("label")
+    has_names = getattr(label, "names", None) is not None
+    if "text" not in source.features or has_names != (schema == "labelled"):
+        raise ValueError(
+            f"`--task {config.task}` needs records of kmmft.data.schema.{schema} with "
+            f"a text. Received: {config.data}, records with {sorted(source.features)}."
+        )
+    if config.task == "relate":
+        check_marks(source)
+    return source
+
+
+def check_marks(source: kmmft.data.RecordSource) -> None:
+    """Raises unless each text marks two entities."""
+    for split in source.splits:
+        count = source.split(split).num_records
+        for record in kmmft.data.first_records(source, split, count):
+            if any(record["text"].count(mark) != 1 for mark in MARKS):
+                raise ValueError(
+                    "A text must have one pair of <e1> </e1> and one of <e2> </e2> "
+                    f"around the entities whose relation it tells. Received: record "
+                    f"{record['id']!r} of {split}, {record['text']!r:.80}."
+                )
+
+
+def build_records(config: TextConfig) -> None:
+    columns = (config.text_column, config.label_column)
+    manifest, split_column = config.files, config.split_column
+    if manifest == "templates":
+        manifest = kmmft.data.write_template_texts(config.data_folder / "files").table
+        columns, split_column = TEMPLATE_COLUMNS[config.task], "split"
+        if config.is_pairs:
+            columns = ("text", "pair_label")
+    text, target = columns
+    kind = "target_column" if config.task == "regress" else "label_column"
+    tfrecords_tools.build_manifest(
+        manifest=manifest,
+        output_dir=config.data_folder,
+        name="texts",
+        text_column=text,
+        text_pair_column=config.text_pair_column or None,
+        split_column=split_column or None,
+        **{kind: target},
+    )
+
+
+def build_data(
+    config: TextConfig,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: FusionClassifier,
+    start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
+    keep_records: bool = False,
+) -> tf.data.Dataset:
+    """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
+    wanted = ("id", "text", "text_pair", "label")
+    names = [name for name in wanted if name in source.features]
+
+    def prepare(batch):
+        raw = batch
+        if "text_pair" in names:
+            pair = tf.stack([batch["text"], batch["text_pair"]], axis=1)
+            raw = {"text": pair, "label": batch["label"]}
+        inputs, label = model.prepare_batch(raw)
+        return {**batch, **inputs} if keep_records else (inputs, label)
+
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=lambda record: {name: record[name] for name in names},
+        batch_preprocess=prepare,
+        batch_size=config.batch_size,
+        training=start_step is not None,
+        start_step=start_step or 0,
+        input_context=input_context,
+        **config.reading(start_step is not None),
+    )
+
+
+def build_model(
+    config: TextConfig, source: kmmft.data.RecordSource, targets: np.ndarray
+) -> FusionClassifier:
+    pairs = "text_pair" in source.features
+    kind = kmmft.encoders.TextPairEncoder if pairs else kmmft.encoders.TextEncoder
+    encoder = kind.from_preset(
+        config.text_encoder, sequence_length=config.sequence_length
+    )
+    encoder.trainable = config.train_text_encoder
+    regress = config.task == "regress"
+    model = FusionClassifier(
+        {"text": encoder},
+        fusion=None,
+        class_names=["value"] if regress else source.features["label"].names,
+        task="regression" if regress else "single_label",
+        dropout_rate=config.dropout_rate,
+    )
+    if regress:
+        # So that training need not find the numbers' mean first.
+        model.get_layer("logits").bias.assign([targets.mean()])
+    return model
+
+
+def labels_of(source: kmmft.data.RecordSource, split: str) -> np.ndarray:
+    """The classes or numbers of all records of a split."""
+    records = kmmft.data.read_records(source, split).map(
+        lambda serialized: kmmft.data.parse_record(serialized, source.features)["label"]
+    )
+    return np.array(list(records.as_numpy_iterator()))
+
+
+def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+    source = open_data(config)
+    learnt = labels_of(source, "train")
+    with kmmft.data.clear_data_errors(source):
+        model, metrics = kmmft.training.fit_classifier(
+            config,
+            run,
+            lambda: build_model(config, source, learnt),
+            functools.partial(build_data, config, source),
+            kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+            monitor="val_mae" if config.task == "regress" else "val_accuracy",
+        )
+        finish = finish_numbers if config.task == "regress" else finish_classes
+        tested = finish(config, run, model, source, learnt, metrics)
+    run.write_metrics(tested)
+    return tested
+
+
+def finish_classes(config, run, model, source, learnt, trained) -> dict[str, float]:
+    """Tests, exports and reports a classifier."""
+    predictions = kmmft.evaluation.predict_records(
+        model, build_data(config, source, "test", model, keep_records=True)
+    )
+    scores = predictions.metrics(model.class_names)
+    metrics = {f"test/{name}": value for name, value in scores.items()} | trained
+    most_frequent = np.bincount(learnt).argmax()
+    right = predictions.records["label"] == most_frequent
+    metrics["most_frequent/accuracy"] = float(right.mean())
+    export(config, run, model, source, metrics)
+    kmmft.evaluation.report_classifier(
+        run,
+        predictions,
+        title=TITLES[config.task],
+        source=source,
+        split="test",
+        class_names=model.class_names,
+        text="text",
+        metrics=metrics,
+        tables=[result_table(metrics)],
+    )
+    return metrics
+
+
+def finish_numbers(config, run, model, source, learnt, trained) -> dict[str, float]:
+    """Tests, exports and reports a regression."""
+    records = kmmft.data.first_records(source, "test", source.split("test").num_records)
+    raw = raw_columns(source, records)
+    predicted = model.classify(raw, config.batch_size)["values"][:, 0]
+    targets = np.array([record["label"] for record in records])
+    mean = np.full_like(targets, learnt.mean())
+    scores = {"test": predicted, "mean": mean}
+    metrics = {
+        f"{prefix}/{name}": value
+        for prefix, numbers in scores.items()
+        for name, value in kmmft.metrics.regression_metrics(targets, numbers).items()
+        # A constant has no correlation.
+        if np.isfinite(value)
+    } | trained
+    export(config, run, model, source, metrics)
+    farthest = np.abs(predicted - targets).argsort()[::-1][:48]
+    kmmft.evaluation.report_examples(
+        run,
+        title=TITLES[config.task],
+        metrics=metrics,
+        tables=[result_table(metrics)],
+        examples=[
+            kmmft.evaluation.Example(
+                None,
+                "\n".join(np.atleast_1d(raw["text"][row])),
+                f"{targets[row]:.2f}",
+                f"{predicted[row]:.2f}",
+                id=records[row]["id"],
+            )
+            for row in farthest
+        ],
+    )
+    return metrics
+
+
+def raw_columns(source: kmmft.data.RecordSource, records: list[dict]) -> dict:
+    """What the model is asked about these records."""
+    if "text_pair" in source.features:
+        return {"text": [[one["text"], one["text_pair"]] for one in records]}
+    return {"text": [record["text"] for record in records]}
+
+
+def export(config, run, model, source, metrics) -> None:
+    """Writes the model, and what is served of it."""
+    metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    run.write_model(model)
+    if (run.export / "1").exists():
+        return
+    card = kmmft.export.ModelCard.from_run(run, TITLES[config.task], source, metrics)
+    records = kmmft.data.first_records(source, "test", 3)
+    raw = raw_columns(source, records)
+    kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
+
+
+def result_table(metrics: dict[str, float]) -> Table:
+    """The test split's result among its floors."""
+    if "test/mae" in metrics:
+        names = {"mean": "mean of the training data", "test": "this model"}
+        columns = {"mae": "MAE", "rmse": "RMSE", "pearson": "Pearson r"}
+    else:
+        names = {"most_frequent": "most frequent class", "test": "this model"}
+        columns = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+    rows = [
+        [label, *(metrics.get(f"{prefix}/{column}") for column in columns)]
+        for prefix, label in names.items()
+    ]
+    if "test/mae" in metrics:
+        rows = [
+            [x if isinstance(x, str) or x is None else f"{x:.3f}" for x in row]
+            for row in rows
+        ]
+    return Table("Test split", ["", *columns.values()], rows, highlight=1)

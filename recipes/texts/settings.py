@@ -1,0 +1,82 @@
+"""The flags of `recipes.text_tasks`."""
+
+import dataclasses
+import pathlib
+
+import kmmft
+
+CLASSIFICATIONS = ("classify", "relate")
+TASKS = (*CLASSIFICATIONS, "regress", "tag", "answer")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig(kmmft.training.RecipeConfig):
+    """Settings of one run."""
+
+    task: str = "classify"
+    """classify (also intents, and pairs of texts), regress (numbers; also of pairs),
+    relate (the relation of two marked entities), tag (a class for each word, such as
+    named entities) or answer (the place in a text that answers a question)."""
+    output_dir: str = "runs/text_tasks"
+    """Directory of the run. The same command goes on with a run that was killed."""
+    files: str = ""
+    """In place of --data. classify, regress, relate: a CSV, TSV or JSONL file. tag:
+    files of a word and its tag a line (CoNLL). answer: files of SQuAD v1 or v2. The
+    latter two as SPLIT=FILE, several with commas. templates: small made-up texts."""
+    text_column: str = "text"
+    """Column of texts."""
+    text_pair_column: str = ""
+    """Column of second texts, for tasks on pairs; the model reads both together."""
+    label_column: str = "label"
+    """Column of class names, or of numbers."""
+    split_column: str = ""
+    """Column of train, validation and test; without one, by a hash of the text."""
+    sequence_length: int = 128
+    """Tokens of a text, or of both texts of a pair, special tokens included."""
+    window_overlap: int = 64
+    """answer: tokens that two windows of a long context have in common."""
+    max_question_tokens: int = 32
+    """answer: longer questions lose their end."""
+    max_answer_tokens: int = 30
+    """answer: longest answer."""
+    batch_size: int = 32
+    """Examples in one step, over all devices together."""
+    epochs: int = 3
+    """Passes over the training data."""
+    learning_rate: float = 5e-5
+    """Highest learning rate of AdamW."""
+    dropout_rate: float = 0.1
+    """Dropout before the output layer."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.task not in TASKS:
+            raise ValueError(
+                f"`--task` must be one of {', '.join(TASKS)}. Received: {self.task!r}."
+            )
+        if bool(self.files) == bool(self.data) and (self.files or self.data):
+            raise ValueError(
+                "Either `--files` or `--data` must be given. Received: "
+                f"files={self.files!r}, data={self.data!r}."
+            )
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether there are columns of two texts."""
+        return bool(self.text_pair_column)
+
+    @property
+    def data_folder(self) -> pathlib.Path:
+        """Where data that are built for the run lie."""
+        return pathlib.Path(self.output_dir, "data")
+
+    def check_data(self) -> None:
+        """Raises unless there are data to learn from."""
+        if not (self.files or self.data):
+            raise ValueError(
+                "Either `--files` or `--data` must be given. Received: neither."
+            )
+
+    def split_files(self) -> list[str]:
+        """The files as they stand in `--files`, SPLIT=FILE or FILE each."""
+        return [file.strip() for file in self.files.split(",") if file.strip()]

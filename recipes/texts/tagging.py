@@ -1,0 +1,166 @@
+"""A class for each word: named entities, parts of speech."""
+
+import functools
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+from kmmft.evaluation import Example, Table
+from kmmft.models import TokenClassifier
+
+from .settings import TextConfig
+
+
+def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+    """Opens the data, after building them from the files."""
+    config.check_data()
+    if config.data:
+        source = kmmft.data.open_source(config.data)
+    else:
+        directory = config.data_folder / "sentences/1.0.0"
+        if not directory.exists():
+            files = config.split_files()
+            if config.files == "templates":
+                texts = kmmft.data.write_template_texts(config.data_folder / "files")
+                files = [f"{split}={file}" for split, file in texts.conll.items()]
+            tfrecords_tools.build_conll(
+                files=files, output_dir=config.data_folder, name="sentences"
+            )
+        source = kmmft.data.open_source(directory)
+    if not {"words", "tags"} <= set(source.features):
+        raise ValueError(
+            "`--task tag` needs records of kmmft.data.schema.tagged. Received: "
+            f"{config.data}, records with {sorted(source.features)}."
+        )
+    return source
+
+
+def build_data(
+    config: TextConfig,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: TokenClassifier,
+    start_step: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Batches to learn from; endless and shuffled if `start_step` is given."""
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=model.pad_record,
+        batch_preprocess=model.prepare_batch,
+        batch_size=config.batch_size,
+        training=start_step is not None,
+        start_step=start_step or 0,
+        input_context=input_context,
+        **config.reading(start_step is not None),
+    )
+
+
+def build_model(config: TextConfig, tag_names: list[str]) -> TokenClassifier:
+    encoder = kmmft.encoders.TextEncoder.from_preset(
+        config.text_encoder, sequence_length=config.sequence_length
+    )
+    encoder.trainable = config.train_text_encoder
+    return TokenClassifier(encoder, tag_names, config.dropout_rate)
+
+
+def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+    source = open_data(config)
+    names = source.features["tags"].feature.names
+    with kmmft.data.clear_data_errors(source):
+        model, trained = kmmft.training.fit_classifier(
+            config,
+            run,
+            lambda: build_model(config, names),
+            functools.partial(build_data, config, source),
+            kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+        )
+        records = kmmft.data.first_records(
+            source, "test", source.split("test").num_records
+        )
+    words = [[word.decode() for word in record["words"]] for record in records]
+    targets = [[names[tag] for tag in record["tags"]] for record in records]
+    predicted = model.tag(words, config.batch_size)
+    metrics = score(source, targets, predicted, names) | trained
+    metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    run.write_model(model)
+    if not (run.export / "1").exists():
+        card = kmmft.export.ModelCard.from_run(run, "Tagged words", source, metrics)
+        raw = {"text": [" ".join(sentence) for sentence in words[:3]]}
+        kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
+    kmmft.evaluation.report_examples(
+        run,
+        show(records, words, targets, predicted),
+        title="Tagged words",
+        metrics=metrics,
+        tables=[result_table(metrics)],
+    )
+    run.write_metrics(metrics)
+    return metrics
+
+
+def score(source, targets, predicted, names) -> dict[str, float]:
+    """The test split's scores, and those of every word with its usual tag."""
+    flat = [np.concatenate(tags) for tags in (targets, predicted)]
+    metrics = {"test/accuracy": float(np.mean(flat[0] == flat[1]))}
+    counts = np.bincount(training_tags(source), minlength=len(names))
+    usual = names[int(counts.argmax())]
+    metrics["usual_tag/accuracy"] = float(np.mean(flat[0] == usual))
+    if "O" in names:
+        found = kmmft.metrics.entity_metrics(targets, predicted)
+        metrics |= {f"test/{name}": value for name, value in found.items()}
+    return metrics
+
+
+def training_tags(source: kmmft.data.RecordSource) -> np.ndarray:
+    tags = kmmft.data.read_records(source, "train").map(
+        lambda record: kmmft.data.parse_record(record, source.features)["tags"]
+    )
+    return np.fromiter(
+        itertools.chain.from_iterable(tags.as_numpy_iterator()), np.int64
+    )
+
+
+def show(records, words, targets, predicted) -> list[Example]:
+    """Sentences with their tags, those with mistakes first."""
+    wrong = [right != found for right, found in zip(targets, predicted, strict=True)]
+    return [
+        Example(
+            None,
+            " ".join(words[row]),
+            tagged(words[row], targets[row]),
+            tagged(words[row], predicted[row]),
+            id=records[row]["id"],
+        )
+        for row in np.argsort(~np.array(wrong), kind="stable")[:48]
+    ]
+
+
+def tagged(words: list[str], tags: list[str]) -> str:
+    """Words with their tags, without those outside of entities."""
+    pairs = zip(words, tags, strict=True)
+    return " ".join(f"{word}/{tag}" for word, tag in pairs if tag != "O")
+
+
+def result_table(metrics: dict[str, float]) -> Table:
+    """The test split's result above its floor."""
+    columns = {
+        "accuracy": "words",
+        "entity_precision": "entity precision",
+        "entity_recall": "entity recall",
+        "entity_f1": "entity F1",
+    }
+    names = {"usual_tag": "most frequent tag", "test": "this model"}
+    return Table(
+        "Test split",
+        ["", *columns.values()],
+        [
+            [label, *(metrics.get(f"{prefix}/{column}") for column in columns)]
+            for prefix, label in names.items()
+        ],
+        highlight=1,
+    )
