@@ -33,12 +33,12 @@ def test_words_have_the_tokens_of_their_text(name):
         # A text does not begin with a space.
         spaces = tf.ragged.constant([[False, True, True], [], [False]])
         row = in_a_row(word_tokens(encoder, words, spaces))
-        return row, encoder.preprocessor.tokens(text)
+        return row.tokens, row.word, encoder.preprocessor.tokens(text)
 
-    row, whole = both(text)
-    assert row.tokens.to_list() == whole.to_list()
-    assert row.word.to_list()[0] == sorted(row.word.to_list()[0])
-    assert set(row.word.to_list()[0]) == {0, 1, 2}
+    tokens, word, whole = both(text)
+    assert tokens.to_list() == whole.to_list()
+    assert word.to_list()[0] == sorted(word.to_list()[0])
+    assert set(word.to_list()[0]) == {0, 1, 2}
 
 
 def test_all_words_stand_behind_a_space_by_default():
