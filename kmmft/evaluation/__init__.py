@@ -13,6 +13,7 @@ from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.compression import Compression, compression_recall
 from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
+from kmmft.evaluation.epoch_evaluator import EpochEvaluator
 from kmmft.evaluation.example_report import report_examples
 from kmmft.evaluation.explain import Explanation, explain
 from kmmft.evaluation.explain_faithfulness import deletion_insertion
@@ -86,6 +87,7 @@ __all__ = [
     "TEMPLATES",
     "Compression",
     "Confusion",
+    "EpochEvaluator",
     "Example",
     "Explanation",
     "Forgetting",

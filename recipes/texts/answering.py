@@ -77,14 +77,17 @@ def build_model(config: TextConfig) -> QuestionAnswerer:
 def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
+        known = records_of(source, "validation")
         model, trained = kmmft.training.fit_classifier(
             config,
             run,
             lambda: build_model(config),
             functools.partial(build_data, config, source),
             kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+            monitor="val_f1",
+            callbacks=[AnswerEvaluator(config, known)],
         )
-        choose_threshold(config, model, records_of(source, "validation"))
+        model.no_answer_threshold, _ = best_threshold(config, model, known)
         # SQuAD keeps its test questions to itself.
         split = "test" if "test" in source.splits else "validation"
         records = records_of(source, split)
@@ -141,15 +144,29 @@ def answers_to(config, model, records) -> dict[str, np.ndarray]:
     )
 
 
-def choose_threshold(config, model, records) -> None:
-    """Above which probability of no answer there is best none, on validation data."""
-    references = [record["answers"] for record in records]
-    if all(references):
-        return  # as in SQuAD v1: every question has an answer
+def best_threshold(config, model, records) -> tuple[float, float]:
+    """Above which probability of no answer there is best none, and the F1 with it."""
     found = answers_to(config, model, records)
-    model.no_answer_threshold, _ = kmmft.metrics.best_no_answer_threshold(
-        found["best_text"], references, found["no_answer_probability"]
-    )
+    answers = found["best_text"], [record["answers"] for record in records]
+    if all(answers[1]):  # as in SQuAD v1
+        return 1.0, kmmft.metrics.squad_metrics(*answers)["f1"]
+    silence = found["no_answer_probability"]
+    return kmmft.metrics.best_no_answer_threshold(*answers, silence)
+
+
+class AnswerEvaluator(kmmft.evaluation.EpochEvaluator):
+    """F1 of the validation questions with the best threshold, after each epoch."""
+
+    def __init__(self, config: TextConfig, records: list[dict]):
+        super().__init__()
+        self.config = config
+        self.records = records
+
+    def evaluate(self, model: QuestionAnswerer) -> dict[str, float]:
+        return {"f1": best_threshold(self.config, model, self.records)[1]}
+
+    def metric_names(self) -> list[str]:
+        return ["f1"]
 
 
 def context_floor(records: list[dict]) -> float:

@@ -68,6 +68,34 @@ def build_model(config: TextConfig, tag_names: list[str]) -> TokenClassifier:
     return TokenClassifier(encoder, tag_names, config.dropout_rate)
 
 
+def sentences(
+    source: kmmft.data.RecordSource, split: str
+) -> tuple[list[list[str]], list[list[str]], list[str]]:
+    """Words, tags and ids of a split's sentences."""
+    names = source.features["tags"].feature.names
+    records = kmmft.data.first_records(source, split, source.split(split).num_records)
+    words = [[word.decode() for word in record["words"]] for record in records]
+    tags = [[names[tag] for tag in record["tags"]] for record in records]
+    return words, tags, [record["id"] for record in records]
+
+
+class EntityEvaluator(kmmft.evaluation.EpochEvaluator):
+    """Entity F1 of the validation sentences, after each epoch."""
+
+    def __init__(self, config: TextConfig, source: kmmft.data.RecordSource):
+        super().__init__()
+        self.batch_size = config.batch_size
+        self.words, self.targets, _ = sentences(source, "validation")
+
+    def evaluate(self, model: TokenClassifier) -> dict[str, float]:
+        predicted = model.tag(self.words, self.batch_size)
+        scores = kmmft.metrics.entity_metrics(self.targets, predicted)
+        return {"entity_f1": scores["entity_f1"]}
+
+    def metric_names(self) -> list[str]:
+        return ["entity_f1"]
+
+
 def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     names = source.features["tags"].feature.names
@@ -78,12 +106,10 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
             lambda: build_model(config, names),
             functools.partial(build_data, config, source),
             kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+            monitor="val_entity_f1" if "O" in names else "val_accuracy",
+            callbacks=[EntityEvaluator(config, source)] if "O" in names else [],
         )
-        records = kmmft.data.first_records(
-            source, "test", source.split("test").num_records
-        )
-    words = [[word.decode() for word in record["words"]] for record in records]
-    targets = [[names[tag] for tag in record["tags"]] for record in records]
+        words, targets, ids = sentences(source, "test")
     predicted = model.tag(words, config.batch_size)
     metrics = score(source, targets, predicted, names) | trained
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
@@ -94,7 +120,7 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
         kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
     kmmft.evaluation.report_examples(
         run,
-        show(records, words, targets, predicted),
+        show(ids, words, targets, predicted),
         title="Tagged words",
         metrics=metrics,
         tables=[result_table(metrics)],
@@ -125,7 +151,7 @@ def training_tags(source: kmmft.data.RecordSource) -> np.ndarray:
     )
 
 
-def show(records, words, targets, predicted) -> list[Example]:
+def show(ids, words, targets, predicted) -> list[Example]:
     """Sentences with their tags, those with mistakes first."""
     wrong = [right != found for right, found in zip(targets, predicted, strict=True)]
     return [
@@ -134,7 +160,7 @@ def show(records, words, targets, predicted) -> list[Example]:
             " ".join(words[row]),
             tagged(words[row], targets[row]),
             tagged(words[row], predicted[row]),
-            id=records[row]["id"],
+            id=ids[row],
         )
         for row in np.argsort(~np.array(wrong), kind="stable")[:48]
     ]
