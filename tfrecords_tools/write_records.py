@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import time
+import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -188,13 +190,26 @@ def _hash_of(
         del chosen[option]
     names = {key: _names_of(feature) for key, feature in features.items()}
     called = read and [read.func.__qualname__, read.args, read.keywords]
-    code = getattr(options.filter, "__code__", None)
-    keep = [repr(options.filter)] if code is None else [code.co_code, code.co_names]
-    if code is not None:
-        keep += [const for const in code.co_consts if not hasattr(const, "co_code")]
+    keep = _told(options.filter)
     return hash_of_arguments(
         [chosen, repr(features), names, description, called, keep, PIL.__version__]
     )
+
+
+def _told(value: Any) -> Any:
+    """What a value is, alike in each process; of a function its code and values."""
+    if isinstance(value, types.CodeType):
+        return [value.co_code, value.co_names, _told(value.co_consts)]
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        given = [value.__defaults__, value.__kwdefaults__, cells]
+        return [_told(value.__code__), _told(given)]
+    if isinstance(value, list | tuple):
+        return [_told(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    # Where it lies in memory is another place each time.
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _names_of(feature: Any) -> list[str] | None:

@@ -49,7 +49,7 @@ class BadRecords:
 
     def __init__(self):
         self.records: list[BadRecord] = []
-        self._known: set[BadRecord] = set()
+        self._known: set[tuple] = set()
         self._lock = threading.Lock()
 
     def add(
@@ -80,8 +80,10 @@ class BadRecords:
         record = BadRecord(split, record_id, reason, shard, number, byte_offset)
         place = f" (number {number} of {shard}, byte {byte_offset})" if shard else ""
         with self._lock:
-            if record not in self._known:
-                self._known.add(record)
+            # Whatever the reason is this time: a drawn number may stand in it.
+            known = (split, record_id, shard, number)
+            if known not in self._known:
+                self._known.add(known)
                 self.records.append(record)
                 _logger.warning(
                     "Skipped record %r of split %r%s: %s",

@@ -4,6 +4,12 @@ Its workers run the graph without this program, and at their own pace. So record
 read by TensorFlow alone, and their order is that in which the workers are ready.
 """
 
+import collections
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kmmft.data.reading import READ_BUFFER_BYTES, Split
@@ -77,3 +83,35 @@ def distribute(
             job_name=job_name,
         )
     )
+
+
+# How often each job was asked for in this process, by whom.
+_USES: collections.Counter = collections.Counter()
+
+
+def shared_job_name(asked: Sequence, host: int) -> str:
+    """A name on which the hosts of a run agree, and which no other use of them has.
+
+    TensorFlow gives nothing to who asks for a job that has ended, and a part of it to
+    who asks for one that is running. So the name is of what is asked for, of the hosts
+    of the run (`TF_CONFIG`), and of how often they have asked for it: all hosts of a
+    run ask for the same jobs in the same order.
+
+    Args:
+        asked: Whatever decides the dataset; `repr` tells it from others.
+        host: Who asks.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> name = kmmft.data.data_service.shared_job_name
+        >>> first, same, second = name(["a"], 0), name(["a"], 1), name(["a"], 0)
+        >>> first == same, first == second
+        (True, False)
+    """
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster")
+    told = repr((list(asked), cluster)).encode()
+    digest = hashlib.sha256(told).hexdigest()[:16]
+    _USES[digest, host] += 1
+    return f"kmmft-{digest}-{_USES[digest, host]}"

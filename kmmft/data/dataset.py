@@ -12,7 +12,7 @@ from kmmft.data.bad_record_report import bad_record_report
 from kmmft.data.bad_records import BadRecords
 from kmmft.data.caching import decoded_records, near_copies
 from kmmft.data.cores import usable_cores
-from kmmft.data.data_service import distribute, shared_records
+from kmmft.data.data_service import distribute, shared_job_name, shared_records
 from kmmft.data.dataset_arguments import check_arguments, check_choices
 from kmmft.data.epoch_steps import check_remainder, count_steps
 from kmmft.data.epochs import Epochs
@@ -183,7 +183,10 @@ def build_dataset(
         )
     if data_service is not None:
         # Several hosts share what the workers read, each batch for one replica.
-        job = f"kmmft-{split}-{seed}-{start_step}" if input_context else None
+        asked = (records.files, split, batch_size, seed, start_step, training)
+        job = None
+        if input_context is not None:
+            job = shared_job_name(asked, input_context.input_pipeline_id)
         dataset = distribute(dataset, data_service, job)
     if training:
         dataset = dataset.apply(

@@ -77,7 +77,9 @@ def bucket_by_length(
         pool = parts[0] if len(parts) == 1 else parts
         mask = _mask(pool, mask_key)
         lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        order = tf.reshape(tf.argsort(lengths, stable=True), (pool_batches, batch_size))
+        # Of a pool that hosts or replicas share, each has its part.
+        order = tf.argsort(lengths, stable=True)
+        order = tf.reshape(order, (pool_batches, -1))
         key = tf.random.experimental.stateless_fold_in(
             tf.stack([tf.constant(seed, tf.int64), number]), _SALT
         )

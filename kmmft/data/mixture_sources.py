@@ -67,11 +67,11 @@ def source_sizes(
             known[task] = given[task]
         elif isinstance(source, tf.data.Dataset):
             size = int(source.cardinality())
-            if size < 0:
+            if size < 1:
                 raise ValueError(
-                    "A dataset must be finite and know its size, or have it in "
-                    f"`sizes`. Received: {task!r} with {source}. Pass its size, and no "
-                    "repeated dataset."
+                    "A dataset must be finite, have examples and know its size, or "
+                    f"have it in `sizes`. Received: {task!r} with {source}, of size "
+                    f"{size}. Pass its size, and no repeated dataset."
                 )
             known[task] = size
     return known

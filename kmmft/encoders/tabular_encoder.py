@@ -229,12 +229,19 @@ def _statistics(name: str, values: Sequence[float]) -> tuple[float, float]:
     values = values[~np.isnan(values)]
     if not values.size:
         raise ValueError(_no_value(name))
-    # A column that never changes tells nothing, whatever it is divided by.
-    return float(values.mean()), float(values.std()) or 1.0
+    # A column that never changes tells nothing; its deviation is a rounding error.
+    is_constant = values.min() == values.max()
+    return float(values.mean()), 1.0 if is_constant else float(values.std())
 
 
 def _strings(values: Sequence[str | bytes]) -> list[str]:
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in values]
+    wrong = [one for one in values if not isinstance(one, str | bytes)]
+    if wrong:
+        raise ValueError(
+            "Categories must be texts; an empty one is missing. Received: "
+            f"{wrong[0]!r}. Give '' for a missing one, and str(...) of numbers."
+        )
+    return [one.decode() if isinstance(one, bytes) else one for one in values]
 
 
 def _no_value(name: str) -> str:

@@ -59,6 +59,8 @@ class TextPacking(keras.layers.Layer):
 
     def __init__(self, row_length: int, pad_token_id: int = 0, **kwargs):
         super().__init__(**kwargs)
+        # Keras compiles for XLA by itself on one GPU, unless a layer says no.
+        self.supports_jit = False
         if row_length < 1:
             raise ValueError(
                 "`row_length` must be at least 1. Received: "

@@ -63,9 +63,11 @@ class LogMel(keras.layers.Layer):
             "window": window,
             "stride": stride,
         }
-        if min(numbers.values()) < 1 or not 0 <= min_frequency < highest:
+        reachable = 0 <= min_frequency < highest <= sample_rate / 2
+        if min(numbers.values()) < 1 or not reachable:
             raise ValueError(
-                "Numbers must be positive, and `min_frequency` below `max_frequency`. "
+                "Numbers must be positive, and `min_frequency` below `max_frequency`, "
+                "which is at most half the sample rate. "
                 f"Received: {numbers}, min_frequency={min_frequency}, "
                 f"max_frequency={max_frequency}."
             )
@@ -82,7 +84,8 @@ class LogMel(keras.layers.Layer):
     def call(self, waveform):
         waveform = tf.cast(waveform, tf.float32)
         half = self.window // 2
-        waveform = tf.pad(waveform, [[0, 0], [half, half]], "REFLECT")
+        sides = [half, self.window - half]
+        waveform = tf.pad(waveform, [[0, 0], sides], "REFLECT")
         spectrum = tf.signal.stft(
             waveform, self.window, self.stride, fft_length=self.window
         )

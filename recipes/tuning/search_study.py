@@ -45,7 +45,11 @@ def open_study(
     states = optuna.trial.TrialState
     for trial in study.get_trials(states=(states.RUNNING,)):
         study.tell(trial.number, state=states.FAIL)
-        study.enqueue_trial(trial.params)
+        # As `enqueue_trial`, which forgets the number that a point of a grid has.
+        again = {**trial.system_attrs, "fixed_params": trial.params}
+        study.add_trial(
+            optuna.trial.create_trial(state=states.WAITING, system_attrs=again)
+        )
     # Another seed than before the stop, or the same values would be drawn again.
     study.sampler = _sampler(sampler, space, seed + len(study.trials))
     if pruner == "asha":
@@ -63,7 +67,7 @@ def run_trials(
     metric: str,
     **run: Any,
 ) -> None:
-    """Tries values until there are so many trials that ended well.
+    """Tries values; a trial that fails counts in this call, not in the next one.
 
     Args:
         study: Of `open_study`.

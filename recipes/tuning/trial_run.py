@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import ctypes
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -11,8 +13,15 @@ from typing import Any
 
 from .space import flags_of
 
+_PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.5
 _SECONDS_TO_END = 30
+
+
+def _end_with_parent() -> None:
+    """Asks Linux for a SIGTERM when the search is killed, which can do nothing then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TrialFailed(RuntimeError):
@@ -79,7 +88,9 @@ class TrialRun:
 
     @contextlib.contextmanager
     def _process(self, log) -> Iterator[subprocess.Popen]:
-        process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            self.command, stdout=log, stderr=log, preexec_fn=_end_with_parent
+        )
         try:
             yield process
         finally:

@@ -6,9 +6,9 @@ environment for others), each with a caption. What is measured is writing alone.
 shard with SHA-256 and gives shards of equal length, for which it writes twice.
 
 Measured on two cores beside other work, 1.8 GB: DatasetWriter 7,340 pairs a second (133
-MB/s; 119 core microseconds a pair), WebDataset's ShardWriter 8,340 (151 MB/s; 119), TFDS's
-SequentialWriter 480 (9 MB/s; 827). Of DatasetWriter's time 60 % goes to TFDS's example
-serializer, the rest to one write, SHA-256 and fsync.
+MB/s; 119 core microseconds a pair), WebDataset's ShardWriter 8,340 (151 MB/s; 119),
+TFDS's SequentialWriter 480 (9 MB/s; 827). Of DatasetWriter's time 60 % goes to TFDS's
+example serializer, the rest to one write, SHA-256 and fsync.
 """
 
 import os

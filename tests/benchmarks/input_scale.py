@@ -5,10 +5,11 @@ batch, every further record, and the first batch of a run that goes on in the mi
 the second epoch (nothing that is skipped is decoded, but it is read). Then the memory
 of a process after each of ten epochs of augmented pictures.
 
-Measured on two cores beside other work, of 10,000, 100,000 and 1,000,000 records: 24, 26
-and 24 microseconds to write one; 42, 55 and 52 to read one; 3.6, 3.9 and 3.6 s of one core
-to the first batch, of which most is TensorFlow's; 0.2, 0.3 and 0.6 s to the first batch of
-the resumed run. Memory: 761 MiB after the first epoch, at most 764 after the others.
+Measured on two cores beside other work, of 10,000, 100,000 and 1,000,000 records: 24,
+26 and 24 microseconds to write one; 42, 55 and 52 to read one; 3.6, 3.9 and 3.6 s of
+one core to the first batch, of which most is TensorFlow's; 0.2, 0.3 and 0.6 s to the
+first batch of the resumed run. Memory: 761 MiB after the first epoch, at most 764 after
+the others.
 """
 
 import os

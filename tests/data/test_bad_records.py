@@ -79,6 +79,15 @@ def test_training_keeps_full_batches_and_exact_restarts(bad_directory):
         assert resumed == seen[step : step + 3]
 
 
+def test_a_record_counts_once_whatever_the_reason():
+    log = BadRecords()
+    for pixels in (17, 18):
+        log.add("train", "r3", f"a crop of {pixels}", limit=1, shard="a", number=3)
+    assert log.count() == 1
+    with pytest.raises(ValueError, match="2 in split 'train', where 1 may"):
+        log.add("train", "r3", "a crop of 17", limit=1, shard="a", number=4)
+
+
 def test_good_records_keep_their_places(bad_directory, toy_directory):
     seen = flat(ids(build(bad_directory, training=True), 10))
     sound = flat(ids(build(toy_directory, training=True), 10))

@@ -69,6 +69,16 @@ def test_resumed_is_uninterrupted(step):
             np.testing.assert_array_equal(one[key], other[key])
 
 
+def test_pools_of_which_a_replica_has_its_part():
+    def halves(batch_size, start_step):
+        return pools(batch_size // 2, start_step)
+
+    found = batches(6, pools=halves)
+    assert [len(batch["number"]) for batch in found] == [2] * 6
+    seen = np.concatenate([batch["number"] for batch in found])
+    np.testing.assert_array_equal(np.sort(seen), np.arange(12))
+
+
 def test_tuples_and_multiples():
     found = batches(6, pools=functools.partial(pools, kind=tuple), multiple_of=8)
     for features, label in found:

@@ -76,13 +76,13 @@ def test_statistics_are_those_of_the_values_that_are_there():
     age = random.normal(40, 9, 50)
     age[::7] = NAN
     encoder = kmmft.encoders.TabularEncoder.from_table(
-        {"age": age, "same": [2.0] * 50},
+        {"age": age, "same": [0.3] * 50},
         {"site": [b"leg", "arm", "", "leg", "toe"]},
         max_categories=2,
     )
     expected = np.nanmean(age), np.nanstd(age)
     np.testing.assert_allclose(encoder.numbers["age"], expected)
-    assert encoder.numbers["same"] == (2.0, 1.0)
+    assert encoder.numbers["same"] == (pytest.approx(0.3), 1.0)
     assert encoder.categories["site"] == ["arm", "leg"]
 
 
@@ -146,6 +146,8 @@ def test_bad_columns(numbers, categories, kwargs, reason):
         ({"a": [NAN]}, {}, "'a', in which all are missing"),
         ({"a": [np.inf]}, {}, "'a' with an infinite one"),
         ({}, {"c": ["", ""]}, "'c', in which all are missing"),
+        ({}, {"c": ["leg", None]}, "Received: None. Give '' for a missing one"),
+        ({}, {"c": ["leg", NAN]}, "Received: nan"),
     ],
 )
 def test_bad_tables(numbers, categories, reason):

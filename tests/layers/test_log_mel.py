@@ -60,10 +60,18 @@ def test_config():
     again = LogMel.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert LogMel()(keras.KerasTensor((None, 16000))).shape == (None, 100, 80)
+    odd = LogMel(sample_rate=22050, window=551, stride=441)
+    assert odd(np.ones((1, 22050), "float32")).shape == (1, 50, 80)
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_mels": 0}, {"min_frequency": 9000.0}, {"max_frequency": 0.0}]
+    "options",
+    [
+        {"num_mels": 0},
+        {"min_frequency": 9000.0},
+        {"max_frequency": 0.0},
+        {"max_frequency": 8001.0},
+    ],
 )
 def test_bad_arguments(options):
     with pytest.raises(ValueError, match="Received: "):

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -61,19 +64,21 @@ def test_the_same_command_again_runs_no_trial_twice(tmp_path):
         tune.main(config(tmp_path, sampler="tpe", **changes))
 
 
-def test_a_trial_that_was_cut_off_is_tried_again(tmp_path):
+@pytest.mark.parametrize(
+    ("sampler", "values"), [("random", "0.1..0.4"), ("grid", "0.1|0.2")]
+)
+def test_a_trial_that_was_cut_off_is_tried_again(tmp_path, sampler, values):
     """As after a kill: the trial is still noted as running."""
     search = config(
-        tmp_path, search=("learning_rate=0.1..0.4",), sampler="random", trials=2
+        tmp_path, search=(f"learning_rate={values}",), sampler=sampler, trials=2
     )
     space = parse_space(search.search, BASE)
     folder = pathlib.Path(search.output_dir)
     folder.mkdir()
-    options = {"sampler": "random", "pruner": "none", "mode": "max", "seed": 0}
+    options = {"sampler": sampler, "pruner": "none", "mode": "max", "seed": 0}
     study = search_study.open_study(folder / "study.log", space, **options)
-    cut_off = study.ask()
-    rate = cut_off.suggest_float("learning_rate", 0.1, 0.4)
-    tune.main(search)
+    rate = search_study._suggest(study.ask(), "learning_rate", space["learning_rate"])
+    assert tune.main(search)["trials"] == 2
     assert f"learning_rate={rate}" in starts(tmp_path)
     assert len(starts(tmp_path)) == 2
 
@@ -110,6 +115,28 @@ def test_asha_stops_what_is_behind(tmp_path):
     assert found["learning_rate=0.25"] and not all(found.values())
     report = (tmp_path / "search/report.html").read_text()
     assert "pruned" in report
+
+
+def test_runs_end_with_a_search_that_is_killed(tmp_path):
+    search = (
+        "from recipes import tune; tune.main(tune.Config("
+        "recipe='tests.recipes.toy_recipe', recipe_flags='--seconds=60',"
+        f"search=('learning_rate=0.1|0.2',), output_dir={str(tmp_path / 'search')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", search])
+    pids = []
+    while not pids:
+        assert process.poll() is None
+        time.sleep(0.1)
+        files = tmp_path.glob("search/trials/*/pid")
+        pids = [int(file.read_text() or 0) for file in files]
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not pathlib.Path(f"/proc/{pids[0]}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("The run goes on.")
 
 
 def test_spaces_by_the_types_of_the_settings():

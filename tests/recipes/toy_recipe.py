@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import time
@@ -30,6 +31,7 @@ def main(arguments):
     path, rows = pathlib.Path(values["output_dir"]), []
     starts = int((path / "starts").read_text()) if (path / "starts").exists() else 0
     (path / "starts").write_text(str(starts + 1))
+    (path / "pid").write_text(str(os.getpid()))
     for epoch in range(epochs):
         score = 1 - abs(rate - 0.25) - 0.5 ** (epoch + 2)
         rows.append({"epoch": epoch, "val_accuracy": score})

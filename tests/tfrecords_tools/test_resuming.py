@@ -11,6 +11,7 @@ import pytest
 import tests
 from tfrecords_tools import BuildOptions, build_manifest, resumable_build
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.write_records import _told
 from tfrecords_tools.writer import DatasetWriter
 
 
@@ -143,6 +144,24 @@ def test_what_changed_is_built_afresh(folder, stop_at, change, caplog):
     assert named == (change != "journal")
     build(folder, "whole", **options)
     assert content(folder / "data") == content(folder / "whole")
+
+
+def above(limit, words=("bad",)):
+    def keep(record, strict=True):
+        return record["score"] > limit and not any(word in words for word in record)
+
+    return keep
+
+
+def test_filters_are_told_apart_by_what_they_hold():
+    told = _told
+    assert told(above(0.5)) == told(above(0.5))
+    assert told(above(0.5)) != told(above(0.9))
+    assert told(above(0.5)) != told(above(0.5, ("good",)))
+    assert told(lambda r, t=0.5: r > t) != told(lambda r, t=0.9: r > t)
+    assert told(lambda r: any(w in ("bad",) for w in r)) != told(
+        lambda r: any(w in ("good",) for w in r)
+    )
 
 
 def test_a_change_behind_what_is_done_costs_little(folder, stop_at):

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from kmmft.data import schema
 from kmmft.data.framing import frame
-from tfrecords_tools import DatasetWriter, verify_data
+from tfrecords_tools import DatasetWriter, verify, verify_data
 from tfrecords_tools.__main__ import main
 
 SHARD = "pets-train.tfrecord-00001-of-00002"
@@ -158,6 +158,15 @@ def test_counts_that_are_not_as_declared(data):
     (data / SHARD).write_bytes(b"".join(map(frame, payloads(data)[:2])))
     (finding,) = verify_data(data=data).findings
     assert "There are 2 records; declared are 3." in finding.reason
+
+
+def test_a_record_that_begins_like_gzip_is_none(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(frame(bytes(0x088B1F)))
+    assert file.read_bytes().startswith(gzip.compress(b"")[:3])
+    assert verify._begins_with_record(str(file))
+    file.write_bytes(gzip.compress(file.read_bytes()))
+    assert not verify._begins_with_record(str(file))
 
 
 def test_files_that_are_too_many_or_missing_or_packed(data):
