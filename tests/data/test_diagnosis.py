@@ -95,7 +95,8 @@ def test_starving_model_is_found_and_left_as_it_was(toy_directory, model):
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [np.array(variable.numpy()) for variable in variables]
-    found = diagnose(pipeline(toy_directory, preprocess=10), model, num_batches=6)
+    # So long that a model's step, which may have to wait for a core, is short.
+    found = diagnose(pipeline(toy_directory, preprocess=100), model, num_batches=4)
     assert found.together_seconds > 2 * found.model_seconds
     assert found.waiting > 0.5 and "it starves" in str(found)
     for value, variable in zip(before, variables, strict=True):

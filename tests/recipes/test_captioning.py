@@ -10,6 +10,7 @@ from recipes import captioning
 SMOKE = captioning.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_names_colour_and_shape(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), epochs=4)
     metrics = captioning.main(config)

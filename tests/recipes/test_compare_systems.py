@@ -12,6 +12,7 @@ from recipes.comparisons import shifted_examples
 SMOKE = recipe.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_runs_every_system_once(tiny_encoders, tmp_path, monkeypatch):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), steps=6)
     steps = []

@@ -10,6 +10,8 @@ import tensorflow as tf
 import kmmft
 from recipes import distill as recipe
 
+pytestmark = pytest.mark.slow
+
 WORDS = [*["what", "color", "shape", "is", "it"], *["?", "red", "green", "blue"]]
 
 

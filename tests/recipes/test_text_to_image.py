@@ -24,6 +24,7 @@ class Judge(tf.Module):
         return {"label": tf.where(shape, "disc", "red")}
 
 
+@pytest.mark.slow
 def test_smoke_preset(tmp_path):
     judge = Judge()
     tf.saved_model.save(judge, str(tmp_path / "judge"), signatures=judge.answer)

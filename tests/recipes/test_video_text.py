@@ -11,6 +11,7 @@ from recipes import video_text as recipe
 SMOKE = recipe.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_tells_clips_from_their_reverse(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
     metrics = recipe.main(config)
@@ -34,6 +35,7 @@ def test_smoke_preset_tells_clips_from_their_reverse(tmp_path):
     assert (tmp_path / "export/1").exists()
 
 
+@pytest.mark.slow
 def test_tight_similarity_is_trained_and_served(tmp_path):
     config = dataclasses.replace(
         SMOKE,

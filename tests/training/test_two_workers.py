@@ -11,6 +11,8 @@ from kmmft.training.strategies import worker_number
 from tests.training import tiny_recipe
 from tests.worker_processes import run_two_workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
