@@ -19,9 +19,7 @@ import dataclasses
 import functools
 import pathlib
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import kmmft
 import tfrecords_tools
@@ -94,38 +92,6 @@ def open_data(config: Config) -> RecordSource:
     return kmmft.data.open_source(directory, schema)
 
 
-def build_data(
-    config: Config,
-    source: RecordSource,
-    model: kmmft.models.DualEncoder,
-    start_step: int = 0,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
-    """Endless, shuffled training batches; another caption of a record each time."""
-
-    def choose(record, seed):
-        text = kmmft.data.choose_caption(record["captions"], seed)
-        return {
-            "audio": record["audio"],
-            "text": text,
-            # The same words for two sounds: neither is the other's negative.
-            "example_group": tf.strings.to_hash_bucket_fast(text, 2**62),
-        }
-
-    return kmmft.data.build_dataset(
-        source,
-        split="train",
-        preprocess=model.decode_record,
-        augment=choose,
-        batch_preprocess=model.prepare_batch,
-        batch_size=config.batch_size,
-        training=True,
-        start_step=start_step,
-        input_context=input_context,
-        **config.reading(training=True),
-    )
-
-
 def build_model(config: Config, source: RecordSource) -> kmmft.models.DualEncoder:
     text_encoder = build_text_encoder(config, source)
     text_encoder.trainable = config.train_text_encoder
@@ -146,37 +112,6 @@ def build_text_encoder(
         )
     captions = kmmft.data.list_captions(source, "train")
     return kmmft.encoders.word_encoder(captions, length)
-
-
-def train(
-    config: Config, source: RecordSource, run: RunDirectory
-) -> tuple[kmmft.models.DualEncoder, dict[str, float]]:
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    steps, rounds = config.rounds(
-        kmmft.data.steps_per_epoch(source, "train", config.batch_size)
-    )
-    with kmmft.training.make_strategy(config.strategy).scope():
-        model = build_model(config, source)
-        optimizer = kmmft.training.adamw(
-            config.learning_rate, steps * rounds, weight_decay=config.weight_decay
-        )
-        model.compile(optimizer, kmmft.losses.InfoNCE())
-    seconds = kmmft.training.resumable_fit(
-        model,
-        functools.partial(build_data, config, source, model),
-        run=run,
-        steps_per_epoch=steps,
-        epochs=rounds,
-        callbacks=[make_evaluator(config, source, "validation")],
-        monitor="val_mean_recall",
-        patience=config.patience,
-    )
-    samples = steps * config.batch_size * len(run.history())
-    return model, {
-        "train/seconds": seconds,
-        "train/samples_per_second": samples / seconds,
-    }
 
 
 def make_evaluator(
@@ -211,7 +146,14 @@ def main(config: Config) -> dict[str, float]:
 def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
-        model, metrics = train(config, source, run)
+        model, metrics = kmmft.training.fit_pairs(
+            config,
+            source,
+            run,
+            "audio",
+            functools.partial(build_model, config, source),
+            make_evaluator(config, source, "validation"),
+        )
         evaluator = make_evaluator(config, source, "test")
         encoded = evaluator.encode(model)
     scores = evaluator.metrics(encoded)

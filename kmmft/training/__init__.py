@@ -8,6 +8,7 @@ from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.gradient_conflicts import project_conflicts
 from kmmft.training.optimizers import SGD, AdamW, UpdateRule, adamw
+from kmmft.training.pair_fit import fit_pairs
 from kmmft.training.recipe_config import RecipeConfig
 from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
@@ -30,6 +31,7 @@ __all__ = [
     "UpdateRule",
     "adamw",
     "fit_classifier",
+    "fit_pairs",
     "make_strategy",
     "parse_config",
     "project_conflicts",
