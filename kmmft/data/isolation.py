@@ -111,6 +111,14 @@ def _failure_finder(process: Process, report: Report, needs_good: bool) -> Calla
             if reason is not None:
                 failures += 1
                 report(int(number), record.numpy(), reason)
+        if not failures:
+            # Called because the chunk came out short. To go on would lose a record.
+            first, last = int(min(numbers)), int(max(numbers))
+            raise ValueError(
+                "A record must fail each time or never. Received: one of the records "
+                f"{first} to {last} of the split, which failed once and not again, as "
+                "where a file or memory was short. The same command goes on."
+            )
         if needs_good and failures == len(records):
             raise ValueError(
                 f"{TOO_MANY}: {failures} in a row, so that no good one can take their "

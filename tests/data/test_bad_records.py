@@ -79,6 +79,31 @@ def test_training_keeps_full_batches_and_exact_restarts(bad_directory):
         assert resumed == seen[step : step + 3]
 
 
+def test_a_record_that_fails_once_only_is_not_lost_silently(toy_directory):
+    """As where another machine's disk is away for a moment."""
+    seen = []
+
+    def sometimes(name):
+        seen.append(name)
+        if name == b"r5" and seen.count(name) == 1:
+            raise OSError("away")
+        return name
+
+    dataset = build_dataset(
+        toy_directory,
+        split="train",
+        preprocess=lambda record: {
+            "id": tf.ensure_shape(
+                tf.numpy_function(sometimes, [record["id"]], tf.string), ()
+            )
+        },
+        batch_size=6,
+        training=False,
+    )
+    with pytest.raises(tf.errors.OpError, match="failed once and not again"):
+        ids(dataset)
+
+
 def test_a_record_counts_once_whatever_the_reason():
     log = BadRecords()
     for pixels in (17, 18):
