@@ -47,19 +47,9 @@ class AppliedPlan(keras.callbacks.Callback):
         self._late = [weight for weight in self.weights if weight.is_late]
         rules = {weight.path: weight.rule for weight in self.weights}
         self._trainability = Trainability(model, frozen_norms(model, rules))
-        self._check_something_begins()
         # What the weights are set to now, and what the train step was traced with.
         self._set_to = self._traced_with = None
         self._free_all()
-
-    def _check_something_begins(self) -> None:
-        if any(weight.has_begun(0, 0) for weight in self.weights):
-            return
-        raise ValueError(
-            "Some weights must train from the beginning. Received: a plan by which "
-            f"none does, and {len(self._late)} begin later. Let new weights, such as "
-            "a head's, begin at once."
-        )
 
     # === What it did ===
     def summary(self) -> str:

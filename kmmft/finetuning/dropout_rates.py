@@ -14,30 +14,40 @@ def set_dropout_rates(model: keras.Model, rules: Sequence[Rule]) -> None:
     Args:
         model: Built model.
         rules: Rules, some with a `dropout_rate`.
-
-    Raises:
-        ValueError: If a rule has a rate, and there is no dropout layer for it.
     """
     layers = named_layers(model)
-    set_by = set()
-    for path, layer in layers.items():
-        if not isinstance(layer, keras.layers.Dropout):
-            continue
-        rule = first_match(rules, path)
-        if rule is not None and rule.dropout_rate is not None:
-            _set_rate(layer, rule.dropout_rate)
-            set_by.add(id(rule))
-            attention = layers.get(path.rpartition("/")[0])
-            if isinstance(attention, keras.layers.MultiHeadAttention):
-                # It asks its own number whether to drop anything.
-                attention._dropout = rule.dropout_rate
+    for path, rule in _followed(model, rules).items():
+        _set_rate(layers[path], rule.dropout_rate)
+        attention = layers.get(path.rpartition("/")[0])
+        if isinstance(attention, keras.layers.MultiHeadAttention):
+            # It asks its own number whether to drop anything.
+            attention._dropout = rule.dropout_rate
+
+
+def check_dropout_rates(model: keras.Model, rules: Sequence[Rule]) -> None:
+    """Raises a ValueError if a rule has a rate and no dropout layer for it."""
+    used = {id(rule) for rule in _followed(model, rules).values()}
     for rule in rules:
-        if rule.dropout_rate is not None and id(rule) not in set_by:
+        if rule.dropout_rate is not None and id(rule) not in used:
             raise ValueError(
                 "`dropout_rate` needs dropout layers whose paths match. Received: "
                 f"{rule}, which matches none. Look for them in "
                 "kmmft.finetuning.named_layers(model)."
             )
+
+
+def _followed(model: keras.Model, rules: Sequence[Rule]) -> dict[str, Rule]:
+    """By a dropout layer's path, the rule that gives it a rate."""
+    matches = {
+        path: first_match(rules, path)
+        for path, layer in named_layers(model).items()
+        if isinstance(layer, keras.layers.Dropout)
+    }
+    return {
+        path: rule
+        for path, rule in matches.items()
+        if rule is not None and rule.dropout_rate is not None
+    }
 
 
 def _set_rate(layer: keras.layers.Dropout, rate: float) -> None:

@@ -11,35 +11,44 @@ from kmmft.finetuning.planned_weights import PlannedWeight
 from kmmft.training import UpdateRule
 
 
-class SumOfPenalties(keras.regularizers.Regularizer):
-    """Several penalties on one weight."""
+class PlannedPenalties(keras.regularizers.Regularizer):
+    """What a plan adds to the penalty of one weight.
 
-    def __init__(self, penalties: Sequence[Callable]):
-        self.penalties = list(penalties)
+    Args:
+        before: The penalty that the weight had without any plan, or `None`.
+        added: The plan's penalties.
+    """
+
+    def __init__(self, before: Callable | None, added: Sequence[Callable]):
+        self.before = before
+        self.added = list(added)
 
     def __call__(self, x) -> tf.Tensor:
-        return tf.add_n([tf.cast(penalty(x), "float32") for penalty in self.penalties])
+        penalties = [*([self.before] if self.before else []), *self.added]
+        return tf.add_n([tf.cast(penalty(x), "float32") for penalty in penalties])
 
 
 def set_penalties(weights: Sequence[PlannedWeight]) -> list[keras.Variable]:
     """Gives each weight its penalties and its update rule.
 
-    A penalty that a weight has already, such as a layer's `kernel_regularizer`, stays.
+    A penalty that a weight has already, such as a layer's `kernel_regularizer`, stays;
+    one of an earlier plan, for another model with this weight, does not.
 
     Args:
         weights: All weights of the plan.
 
     Returns:
         The weights' starts, where they are kept: what L2-SP pulls to.
-
-    Raises:
-        ValueError: If Fisher information lacks a weight, or has another shape.
     """
     anchors = []
     for weight in weights:
-        if not weight.trains:
-            continue
         rule, variable = weight.rule, weight.variable
+        before = variable.regularizer
+        if isinstance(before, PlannedPenalties):
+            before = before.before
+        if not weight.trains:
+            variable.regularizer, variable.update_rule = before, UpdateRule()
+            continue
         anchor = None
         if rule.l2_sp:
             anchor = anchor_of(variable)
@@ -52,27 +61,29 @@ def set_penalties(weights: Sequence[PlannedWeight]) -> list[keras.Variable]:
             l2_sp=decoupled,
             anchor=anchor if decoupled else None,
         )
-        _set_penalty(weight, anchor)
+        added = _penalties(weight, anchor)
+        variable.regularizer = PlannedPenalties(before, added) if added else before
     return anchors
 
 
-def _set_penalty(weight: PlannedWeight, anchor: keras.Variable | None) -> None:
-    rule, variable = weight.rule, weight.variable
-    penalties = [variable.regularizer] if variable.regularizer else []
-    if rule.l2:
-        penalties.append(L2SP(rule.l2))
+def _penalties(weight: PlannedWeight, anchor: keras.Variable | None) -> list[L2SP]:
+    rule = weight.rule
+    penalties = [L2SP(rule.l2)] if rule.l2 else []
     if rule.l2_sp and not rule.l2_sp_decoupled:
-        penalties.append(L2SP(rule.l2_sp, anchor, _fisher(weight)))
-    if len(penalties) == 1:
-        (variable.regularizer,) = penalties
-    elif penalties:
-        variable.regularizer = SumOfPenalties(penalties)
+        fisher = None if rule.fisher is None else rule.fisher[weight.path]
+        penalties.append(L2SP(rule.l2_sp, anchor, fisher))
+    return penalties
 
 
-def _fisher(weight: PlannedWeight) -> np.ndarray | None:
+def check_fisher(weights: Sequence[PlannedWeight]) -> None:
+    """Raises a ValueError if Fisher information lacks a weight, or does not fit it."""
+    for weight in weights:
+        if weight.trains and weight.rule.fisher is not None:
+            _check_fisher(weight)
+
+
+def _check_fisher(weight: PlannedWeight) -> None:
     fisher = weight.rule.fisher
-    if fisher is None:
-        return None
     if weight.path not in fisher:
         raise ValueError(
             "`fisher` must hold each weight of its rule. Received: no "
@@ -85,4 +96,9 @@ def _fisher(weight: PlannedWeight) -> np.ndarray | None:
             f"`fisher` must have the weights' shapes. Received: shape {shape} for "
             f"{weight.path!r} of shape {tuple(weight.variable.shape)}."
         )
-    return fisher[weight.path]
+    if np.min(fisher[weight.path]) < 0:
+        raise ValueError(
+            "`fisher` must not be negative. Received: an entry of "
+            f"{np.min(fisher[weight.path])} for {weight.path!r}. Give mean squares, as "
+            "estimate_fisher does."
+        )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import keras
 
 from kmmft.finetuning.adapters.inserted_adapters import forget_graphs
+from kmmft.finetuning.adapters.undone_insertion import undone_on_error
 from kmmft.finetuning.applied_plan import AppliedPlan
-from kmmft.finetuning.dropout_rates import set_dropout_rates
-from kmmft.finetuning.penalties import set_penalties
+from kmmft.finetuning.dropout_rates import check_dropout_rates, set_dropout_rates
+from kmmft.finetuning.penalties import check_fisher, set_penalties
 from kmmft.finetuning.planned_weights import plan_weights
 from kmmft.finetuning.rule import Rule
 
@@ -61,7 +62,8 @@ class Plan:
         """Sets a model up for training by the plan. Compile the model afterwards.
 
         Call it when the pretrained weights are loaded: these are where `l2_sp` pulls
-        to. Adapters are inserted here.
+        to. Adapters are inserted here. Layers that follow another model's plan already
+        follow this one then: its penalties and rates replace those of the other.
 
         Args:
             model: Built model, changed in place.
@@ -72,7 +74,8 @@ class Plan:
 
         Raises:
             ValueError: If the model has a plan, an average or no weights, a weight has
-                no rule, a rule no weight, or nothing trains from the beginning.
+                no rule, a rule no weight, or nothing trains from the beginning. The
+                model is as it was then.
         """
         present = getattr(model, "finetuning", None)
         if present is not None and not isinstance(present, AppliedPlan):
@@ -87,7 +90,11 @@ class Plan:
                 "A model can have one plan. Received: a model that has one already. "
                 "Build it anew, or put the rules into one plan."
             )
-        weights = plan_weights(model, self.rules)
+        # All that can be wrong is found before anything is changed for good.
+        with undone_on_error(model):
+            weights = plan_weights(model, self.rules)
+            check_fisher(weights)
+            check_dropout_rates(model, self.rules)
         set_dropout_rates(model, self.rules)
         anchors = set_penalties(weights)
         applied = AppliedPlan(model, weights, anchors)

@@ -72,7 +72,20 @@ def plan_weights(model: keras.Model, rules: Sequence[Rule]) -> list[PlannedWeigh
             trains &= id(variable) in adapted
         above = top - depths[path]
         weights.append(_planned(path, variable, rule, is_added, trains, above))
-    return _start_by_groups(weights, depths)
+    weights = _start_by_groups(weights, depths)
+    _check_something_begins(weights)
+    return weights
+
+
+def _check_something_begins(weights: list[PlannedWeight]) -> None:
+    if any(weight.has_begun(0, 0) for weight in weights):
+        return
+    late = sum(weight.is_late for weight in weights)
+    raise ValueError(
+        "Some weights must train from the beginning. Received: a plan by which none "
+        f"does, and {late} begin later. Let new weights, such as a head's, begin at "
+        "once."
+    )
 
 
 def match_rules(rules: Sequence[Rule], paths: list[str]) -> dict[str, Rule]:

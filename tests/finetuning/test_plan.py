@@ -161,6 +161,10 @@ ERRORS = {
     "all_late": ([Rule("*", train_from_epoch=1)], "must train from the beginning"),
     "no_dropout": ([Rule("*", dropout_rate=0.1)], "needs dropout layers"),
     "fisher": ([Rule("*", l2_sp=1.0, fisher={})], "must hold each weight"),
+    "fisher_negative": (
+        [Rule("head/bias", l2_sp=1.0, fisher={"head/bias": -np.ones(1)}), *ALL],
+        "not be negative.*head/bias",
+    ),
     "fisher_shape": (
         [Rule("head/bias", l2_sp=1.0, fisher={"head/bias": np.ones(2)}), *ALL],
         "must have the weights' shapes",
@@ -173,6 +177,46 @@ def test_errors_when_applied(case):
     rules, message = ERRORS[case]
     with pytest.raises(ValueError, match=message):
         Plan(rules).apply(make_model())
+
+
+def losses(model):
+    return [float(loss) for loss in model.losses]
+
+
+def test_plan_that_fails_changes_nothing():
+    model = make_model()
+    start = list(named_variables(model))
+    bad = [
+        Rule("backbone/*", adapter=LoRA(rank=2)),
+        Rule("head/kernel", l2=0.5),
+        Rule("*", l2_sp=1.0, fisher={}),
+    ]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="must hold each weight"):
+            Plan(bad).apply(model)
+        assert list(named_variables(model)) == start
+        assert losses(model) == []
+    # The second adapter finds no place when the first is in already.
+    without_bias = make_model(use_bias=False)
+    with pytest.raises(ValueError, match="needs layers with biases"):
+        Plan([bad[0], Rule("*", adapter=BitFit())]).apply(without_bias)
+    assert list(named_variables(without_bias)) == start[:3]
+    assert not hasattr(without_bias, "inserted_adapters")
+    Plan([bad[0], bad[1], Rule("*")]).apply(model)
+    kernel = values(model)["head/kernel"]
+    assert losses(model) == pytest.approx([0.5 * np.square(kernel).sum()])
+
+
+def test_plan_of_a_second_model_replaces_the_penalties():
+    first = make_model(kernel_regularizer=keras.regularizers.L2(0.25))
+    Plan([Rule("head/kernel", l2=0.5, l2_sp=1.0), Rule("*", l2=2.0)]).apply(first)
+    second = CountedModel(first.inputs, first.outputs)
+    rules = [Rule("backbone/*", train=False), Rule("head/bias"), Rule("*", l2=0.125)]
+    Plan(rules).apply(second)
+    squares = np.square(values(second)["head/kernel"]).sum()
+    assert losses(second) == pytest.approx([0.375 * squares])
+    regularizers = {p: v.regularizer for p, v in named_variables(second).items()}
+    assert regularizers["backbone/kernel"] is regularizers["head/bias"] is None
 
 
 def test_second_plan_is_an_error():
