@@ -92,6 +92,9 @@ class _ChangeableCall:
 
     def __call__(self, *args, **kwargs):
         outputs = self.call(*args, **kwargs)
+        # A tied embedding gives a decoder's logits too: they are no embedding.
+        if kwargs.get("reverse"):
+            return outputs
         for changes in _stack():
             if id(self) in changes:
                 path, change = changes[id(self)]
@@ -133,9 +136,11 @@ def token_mask(model: keras.Model, path: str, x, tensor: tf.Tensor) -> tf.Tensor
     """Which rows of a layer's output belong to real tokens, where the batch says so.
 
     Args:
-        model: A model whose encoders, if it has several, are in `model.encoders`.
+        model: A model whose encoders, if it has several, are in `model.encoders`, and
+            whose decoder, if it has one, is `model.decoder`.
         path: Path of a layer within it.
-        x: The model's inputs: a dict with `padding_mask` or `<modality>_padding_mask`.
+        x: The model's inputs: a dict with `padding_mask` or `<modality>_padding_mask`,
+            and `target_padding_mask` for a decoder.
         tensor: The layer's output.
 
     Returns:
@@ -151,6 +156,8 @@ def token_mask(model: keras.Model, path: str, x, tensor: tf.Tensor) -> tf.Tensor
             encoder.name: "padding_mask" if name == "text" else f"{name}_padding_mask"
             for name, encoder in encoders.items()
         }
+        if getattr(model, "decoder", None) is not None:
+            names[model.decoder.name] = "target_padding_mask"
         keys = [key for key in keys if key == names.get(path.partition("/")[0])]
     if len(keys) != 1:
         return None

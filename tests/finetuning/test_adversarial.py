@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 
 import kmmft.finetuning as ft
+from kmmft.finetuning.layer_outputs import ChangeableParts, token_mask
 from kmmft.finetuning.norm_ball import NormBall
+from kmmft.finetuning.perturbation import TOKEN_EMBEDDINGS
 from tests.finetuning import step_option_cases as cases
-from tests.models import contrastive_cases
+from tests.models import contrastive_cases, test_fusion_generator
 
 Y = np.array([[1.0], [-1.0], [0.5], [2.0]], "float32")
 
@@ -269,3 +271,31 @@ def test_what_the_loss_does_not_depend_on_is_refused():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_generator_is_perturbed_in_its_words_and_not_in_its_logits(prefix):
+    model = test_fusion_generator.make_model(["question"], prefix=prefix)
+    x, *_ = test_fusion_generator.batch_of(model)
+    parts = ChangeableParts(model, TOKEN_EMBEDDINGS)
+    masks = {}
+
+    def change(name, number, tensor):
+        masks[name, number] = token_mask(model, name, x, tensor)
+        return 2.0 * tensor
+
+    clean = model(x)
+    with parts.changed(x, change) as changed:
+        logits = model(changed)
+    # Each embedding once: the decoder's own comes again, for the logits.
+    assert {name.partition("/")[0]: n for name, n in masks} == {
+        model.encoders["question"].name: 0,
+        model.decoder.name: 0,
+    }
+    assert len(masks) == 2
+    for (name, _), mask in masks.items():
+        encoder = name.startswith(model.encoders["question"].name)
+        key = "question_padding_mask" if encoder else "target_padding_mask"
+        np.testing.assert_array_equal(mask, x[key])
+        assert not mask.numpy().all()
+    assert np.abs(logits - clean).max() > 1e-3
