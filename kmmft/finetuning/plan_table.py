@@ -93,7 +93,7 @@ def _rate(trained: Sequence[PlannedWeight]) -> str:
     own = trained[0].rule.learning_rate
     if own is None:
         return text
-    return f"{own if isinstance(own, float) else type(own).__name__} {text}"
+    return f"{type(own).__name__ if callable(own) else own} {text}"
 
 
 def _range(numbers: Sequence[float]) -> str:

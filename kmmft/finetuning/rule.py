@@ -107,6 +107,12 @@ class Rule:
             )
         for name in _NOT_NEGATIVE:
             _check(self, name, lambda value: value >= 0, "not be negative")
+        _check(
+            self,
+            "learning_rate",
+            lambda rate: callable(rate) or rate >= 0,
+            "not be negative",
+        )
         for name in ("train_from_epoch", "train_from_step"):
             _check(self, name, _is_count, "be a number of epochs or steps, 0 or more")
         for name in ("epochs_per_group", "groups"):

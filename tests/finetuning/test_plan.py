@@ -90,14 +90,14 @@ def test_summary_by_hand(caplog):
     model = make_model()
     rules = [
         Rule("backbone/*", train_from_epoch=2, l2_sp=0.25, learning_rate_scale=0.1),
-        Rule("*", weight_decay=0.05),
+        Rule("*", weight_decay=0.05, learning_rate=1),
     ]
     with caplog.at_level(logging.INFO, logger="kmmft"):
         applied = Plan(rules).apply(model)
     lines = [line.split() for line in applied.summary().splitlines()]
     assert lines[1:] == [
         ["backbone/*", "2", "15", "15", "epoch", "2", "x0.1", "l2_sp", "0.25", "-"],
-        ["*", "2", "4", "4", "epoch", "0", "x1", "decay", "0.05", "-"],
+        ["*", "2", "4", "4", "epoch", "0", "1", "x1", "decay", "0.05", "-"],
         ["all", "4", "19", "19", "(100.0%)"],
     ]
     assert applied.summary() in caplog.text
@@ -276,6 +276,7 @@ def test_compiling_anew_begins_anew():
 RULE_ERRORS = {
     "pattern": ({"pattern": ""}, "must be a string"),
     "scale": ({"learning_rate_scale": -1.0}, "not be negative"),
+    "rate": ({"learning_rate": -0.1}, r"not be negative.*learning_rate=-0\.1"),
     "l2": ({"l2": -1.0}, "not be negative"),
     "epoch": ({"train_from_epoch": -1}, "number of epochs"),
     "half_epoch": ({"train_from_epoch": 0.5}, "number of epochs"),
