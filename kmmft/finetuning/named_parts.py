@@ -17,7 +17,11 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
         model: Built model.
 
     Returns:
-        dict of layers by path, those nearest to the model first.
+        dict of layers by path, those nearest to the model first. Of layers of one path
+        at most one has weights, and that one is here.
+
+    Raises:
+        ValueError: If two layers with weights have one path.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -33,7 +37,10 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
                 continue
             seen.add(id(layer))
             name = f"{path}{layer.name}"
-            found[name] = layer
+            if name not in found or not found[name].weights:
+                found[name] = layer
+            elif layer.weights:
+                raise _one_path("layers", name, found[name], layer)
             queue.append((f"{name}/", layer))
     return found
 
@@ -49,7 +56,7 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
         `model.weights`.
 
     Raises:
-        ValueError: If the model has no weights yet.
+        ValueError: If the model has no weights yet, or two weights have one path.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -66,4 +73,23 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
     for path, layer in layers.items():
         for variable in layer._trainable_variables + layer._non_trainable_variables:
             paths.setdefault(id(variable), f"{path}/{variable.name}".lstrip("/"))
-    return {paths[id(v)]: v for v in model.weights if id(v) in paths}
+    found = {}
+    for variable in model.weights:
+        path = paths.get(id(variable))
+        if path in found:
+            raise _one_path("weights", path, found[path], variable)
+        if path is not None:
+            found[path] = variable
+    return found
+
+
+def _one_path(what: str, path: str, *pair) -> ValueError:
+    first, second = (
+        f"{type(one).__name__} {getattr(one, 'path', one.name)!r}"
+        + (f" of shape {tuple(one.shape)}" if what == "weights" else "")
+        for one in pair
+    )
+    return ValueError(
+        f"Two {what} of a model must have two paths. Received: {path!r} for both "
+        f"{first} and {second}. Give one of them another `name`."
+    )

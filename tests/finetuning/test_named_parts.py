@@ -44,3 +44,36 @@ def test_model_with_encoders():
 def test_model_that_is_not_built():
     with pytest.raises(ValueError, match="must be built"):
         named_variables(keras.Sequential([keras.layers.Dense(1)]))
+
+
+class Twins(keras.layers.Layer):
+    def build(self, shape):
+        for size in (2, 3):
+            self.add_weight(shape=(size,), name="factor")
+
+    def call(self, x):
+        return x
+
+
+class Parents(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [keras.layers.Dense(size, name="part") for size in (2, 3)]
+        # Without weights two layers may have one path.
+        self.idle = [keras.layers.Identity(name="part") for _ in range(2)]
+
+    def call(self, x):
+        for part in [*self.idle, *self.parts]:
+            x = part(x)
+        return x
+
+
+def test_two_weights_of_one_path_are_an_error():
+    twins = keras.Sequential([keras.Input((2,)), Twins(name="twins")])
+    with pytest.raises(
+        ValueError, match=r"'twins/factor' for both .*shape \(2,\) and .*shape \(3,\)"
+    ):
+        named_variables(twins)
+    parents = keras.Sequential([keras.Input((2,)), Parents(name="parents")])
+    with pytest.raises(ValueError, match=r"'parents/part' for both Dense .* and Dense"):
+        named_layers(parents)
