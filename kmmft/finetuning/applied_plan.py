@@ -171,4 +171,4 @@ class AppliedPlan(keras.callbacks.Callback):
         starts = self._optimizer.start_steps.numpy()
         index = self._optimizer._get_variable_index
         variables = [weight.variable for weight in self._late]
-        return {id(v) for v in variables if starts[index(v)] > 0}
+        return {id(v) for v in variables if starts[index(v)] >= 0}

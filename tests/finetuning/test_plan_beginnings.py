@@ -146,6 +146,18 @@ def test_second_fit_does_not_begin_anew():
     assert model.traces == 2 + 1  # the batch has another size
 
 
+def test_beginning_before_the_first_step_is_remembered():
+    model = make_model()
+    finetuning = Plan(LATE).apply(model)
+    model.compile(kmmft.training.AdamW(0.05), "mse")
+    # As `fit(initial_epoch=2)` does; the steps of its epoch may all have overflowed.
+    finetuning.on_train_begin()
+    finetuning.on_epoch_begin(2)
+    assert sorted(model.optimizer.start_steps.numpy().tolist()) == [-1, -1, 0, 0]
+    finetuning.on_epoch_begin(0)
+    assert len(model.trainable_variables) == 4
+
+
 def test_anchors_are_no_weights_of_the_model():
     model = make_model()
     names = list(named_variables(model))

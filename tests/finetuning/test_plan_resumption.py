@@ -64,7 +64,7 @@ def test_killed_and_resumed_is_bitwise_uninterrupted(step, uninterrupted, tmp_pa
     for found, expected in zip(anchors, uninterrupted[1], strict=True):
         np.testing.assert_array_equal(found, expected)
     assert starts == uninterrupted[2]
-    assert sorted(set(starts)) == [0, 4, 6]
+    assert sorted(set(starts)) == [-1, 4, 6]
 
 
 def test_killed_and_resumed_on_two_replicas(two_replicas, tmp_path):

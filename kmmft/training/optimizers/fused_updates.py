@@ -23,7 +23,11 @@ class FusedUpdates:
             return
         super().build(variables)
         self.start_steps = self.add_variable(
-            (len(variables),), dtype="int64", name="start_steps"
+            (len(variables),),
+            # Not restarted: trained from the first step, or not begun.
+            initializer=keras.initializers.Constant(-1),
+            dtype="int64",
+            name="start_steps",
         )
 
     def restart(self, variables: Sequence[keras.Variable]) -> None:
@@ -109,7 +113,8 @@ class FusedUpdates:
         return {}
 
     def _numbers_of_step(self) -> dict[str, list[tf.Tensor]]:
-        local = tf.convert_to_tensor(self.iterations) - self.start_steps.value
+        starts = tf.maximum(self.start_steps.value, 0)
+        local = tf.convert_to_tensor(self.iterations) - starts
         rules = [rule_of(variable) for variable in self._trainable_variables]
         scales = np.array([rule.learning_rate_scale for rule in rules], np.float32)
         rates = tf.cast(self.learning_rate, tf.float32) * scales
