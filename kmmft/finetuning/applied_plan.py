@@ -27,23 +27,23 @@ class AppliedPlan(keras.callbacks.Callback):
     Args:
         model: The model, its weights and penalties set.
         weights: All its weights, as planned.
-        anchors: Where L2-SP pulls to.
+        kept: What the penalties keep: where L2-SP pulls to, and Fisher information.
 
     Attributes:
-        variables: The anchors, for checkpoints: they are no weights of the model.
+        variables: These, for checkpoints: they are no weights of the model.
     """
 
     def __init__(
         self,
         model: keras.Model,
         weights: Sequence[PlannedWeight],
-        anchors: Sequence[keras.Variable] = (),
+        kept: Sequence[keras.Variable] = (),
     ):
         super().__init__()
         self.set_model(model)
         self.planned_model = model
         self.weights = list(weights)
-        self.variables = list(anchors)
+        self.variables = list(kept)
         self._late = [weight for weight in self.weights if weight.is_late]
         rules = {weight.path: weight.rule for weight in self.weights}
         self._trainability = Trainability(model, frozen_norms(model, rules))

@@ -133,13 +133,21 @@ def anchor_of(weight: keras.Variable) -> keras.Variable:
         >>> weight.assign_add(np.ones(2)).numpy(), anchor.numpy()
         (array([2., 2.], dtype=float32), array([1., 1.], dtype=float32))
     """
+    # Through NumPy: a variable made from a variable's value is an alias of it.
+    return kept_beside(weight, weight.numpy(), weight.dtype, "anchor")
+
+
+def kept_beside(
+    weight: keras.Variable, value: np.ndarray, dtype: str, name: str
+) -> keras.Variable:
+    """A variable of a value that belongs to a weight, and does not train.
+
+    Returns:
+        Variable `<weight's name>_<name>` on the devices of the weight's strategy.
+    """
     with tf.init_scope(), _strategy_of(weight).scope():
         return keras.Variable(
-            # Through NumPy: a variable made from a variable's value is an alias of it.
-            weight.numpy(),
-            dtype=weight.dtype,
-            trainable=False,
-            name=f"{weight.name}_anchor",
+            value, dtype=dtype, trainable=False, name=f"{weight.name}_{name}"
         )
 
 

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kmmft.finetuning.l2_sp import L2SP, anchor_of
+from kmmft.finetuning.l2_sp import L2SP, anchor_of, kept_beside
 from kmmft.finetuning.planned_weights import PlannedWeight
+from kmmft.finetuning.rule import Rule
 from kmmft.training import UpdateRule
 
 
@@ -38,9 +39,10 @@ def set_penalties(weights: Sequence[PlannedWeight]) -> list[keras.Variable]:
         weights: All weights of the plan.
 
     Returns:
-        The weights' starts, where they are kept: what L2-SP pulls to.
+        What the penalties keep beside the model: the weights' starts, to which L2-SP
+        pulls, and then their Fisher information.
     """
-    anchors = []
+    anchors, fishers = [], []
     for weight in weights:
         rule, variable = weight.rule, weight.variable
         before = variable.regularizer
@@ -61,16 +63,21 @@ def set_penalties(weights: Sequence[PlannedWeight]) -> list[keras.Variable]:
             l2_sp=decoupled,
             anchor=anchor if decoupled else None,
         )
-        added = _penalties(weight, anchor)
+        fisher = None
+        if rule.fisher is not None:
+            value = np.asarray(rule.fisher[weight.path], np.float32)
+            fisher = kept_beside(variable, value, "float32", "fisher")
+            fishers.append(fisher)
+        added = _penalties(rule, anchor, fisher)
         variable.regularizer = PlannedPenalties(before, added) if added else before
-    return anchors
+    return anchors + fishers
 
 
-def _penalties(weight: PlannedWeight, anchor: keras.Variable | None) -> list[L2SP]:
-    rule = weight.rule
+def _penalties(
+    rule: Rule, anchor: keras.Variable | None, fisher: keras.Variable | None
+) -> list[L2SP]:
     penalties = [L2SP(rule.l2)] if rule.l2 else []
     if rule.l2_sp and not rule.l2_sp_decoupled:
-        fisher = None if rule.fisher is None else rule.fisher[weight.path]
         penalties.append(L2SP(rule.l2_sp, anchor, fisher))
     return penalties
 

@@ -96,8 +96,7 @@ class Plan:
             check_fisher(weights)
             check_dropout_rates(model, self.rules)
         set_dropout_rates(model, self.rules)
-        anchors = set_penalties(weights)
-        applied = AppliedPlan(model, weights, anchors)
+        applied = AppliedPlan(model, weights, set_penalties(weights))
         # Graphs that were traced before know nothing of all this.
         forget_graphs(model)
         model.finetuning = applied

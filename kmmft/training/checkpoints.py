@@ -84,7 +84,7 @@ class Checkpointer(keras.callbacks.Callback):
         )
 
     def _plan_state(self) -> dict[str, list]:
-        """What a fine-tuning plan keeps outside of the model: where L2-SP pulls to."""
+        """What a fine-tuning plan keeps beside the model, as what L2-SP pulls to."""
         plan = getattr(self.model, "finetuning", None)
         if plan is None:
             return {}

@@ -142,6 +142,24 @@ def test_stock_keras_models_train_alike(model_class):
         np.testing.assert_allclose(value, reference[path], **TOLERANCE)
 
 
+def test_fisher_is_kept_for_checkpoints_on_the_weights_devices(two_replicas):
+    with two_replicas.scope():
+        model = make_model()
+        rules = [Rule("backbone/*", l2_sp=0.4, fisher=FISHER), Rule("*")]
+        finetuning = Plan(rules).apply(model)
+    # Two anchors, then the information of these two weights.
+    assert len(finetuning.variables) == 4
+    for path, kept in zip(BACKBONE, finetuning.variables[2:], strict=True):
+        np.testing.assert_array_equal(kept.numpy(), FISHER[path])
+        assert len(two_replicas.experimental_local_results(kept.value)) == 2
+    # They are what the penalties read.
+    finetuning.variables[2].assign(np.zeros((4, 3)))
+    finetuning.variables[3].assign(np.zeros(3))
+    for variable in model.trainable_variables:
+        variable.assign_add(np.ones(variable.shape))
+    assert sum(float(loss) for loss in model.losses) == 0.0
+
+
 @pytest.mark.parametrize("replicas", ["two_replicas", "four_replicas"])
 def test_replicas_equal_numpy_on_the_global_batch(replicas, request):
     strategy = request.getfixturevalue(replicas)
