@@ -119,6 +119,12 @@ class AppliedPlan(keras.callbacks.Callback):
                 f"kmmft. Received: {type(self._optimizer).__name__}, and rules for "
                 f"{special[:3]}. Compile with kmmft.training.AdamW or SGD."
             )
+        if self._late and self._optimizer.use_ema:
+            raise ValueError(
+                "Keras pairs averages with weights that all train from the beginning. "
+                f"Received: use_ema=True, and {self._late[0].path!r} begins later. "
+                "Average with kmmft.finetuning.StochasticWeightAveraging instead."
+            )
         known = {id(variable) for variable in self._optimizer._trainable_variables}
         for weight in self.weights:
             if weight.trains and id(weight.variable) not in known:

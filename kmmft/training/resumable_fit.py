@@ -68,8 +68,9 @@ def resumable_fit(
         Seconds of training and validation behind the model, all resumptions together.
 
     Raises:
-        ValueError: If the loss stops being a number.
+        ValueError: If the loss stops being a number, or the optimizer has `use_ema`.
     """
+    _check_averages(model.optimizer)
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     checkpointer = Checkpointer(run.checkpoints, model, checkpoint_every_seconds)
@@ -113,6 +114,17 @@ def resumable_fit(
     if best:
         best.restore(model)
     return checkpointer.seconds
+
+
+def _check_averages(optimizer: keras.optimizers.Optimizer) -> None:
+    # A resumption in the middle of an epoch is two fits.
+    if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+        raise ValueError(
+            "A run that may be resumed cannot have `use_ema`: Keras puts the averages "
+            "in the place of the weights after each `fit`. Received: an optimizer with "
+            "use_ema=True. Take kmmft.finetuning.StochasticWeightAveraging as a "
+            "callback instead."
+        )
 
 
 def _training_data(

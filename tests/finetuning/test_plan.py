@@ -243,6 +243,14 @@ def test_foreign_optimizer_with_rules_of_its_own_is_an_error(options):
         fit(model, 1)
 
 
+def test_averages_of_keras_with_a_late_weight_are_an_error():
+    model = make_model()
+    Plan([Rule("backbone/*", train_from_epoch=1), *ALL]).apply(model)
+    model.compile(kmmft.training.AdamW(0.1, use_ema=True), "mse")
+    with pytest.raises(ValueError, match=r"use_ema.*backbone/kernel.*Stochastic"):
+        fit(model, 1)
+
+
 def test_optimizer_that_does_not_know_all_weights_is_an_error():
     model = make_model()
     own = kmmft.training.AdamW(0.1)

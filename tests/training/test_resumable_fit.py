@@ -226,3 +226,15 @@ def test_two_replicas_resume_too(uninterrupted, two_replicas, tmp_path):
         replicated([KillAt(6)])
     for one, other in zip(replicated(), whole, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_averages_of_keras_are_an_error(tmp_path):
+    model = make_model()
+    model.optimizer.use_ema = True
+    with (
+        kmmft.training.RunDirectory(tmp_path, CONFIG) as run,
+        pytest.raises(ValueError, match="StochasticWeightAveraging"),
+    ):
+        kmmft.training.resumable_fit(
+            model, examples, run=run, steps_per_epoch=4, epochs=1
+        )
