@@ -91,7 +91,7 @@ class Config(ComparisonConfig):
 
 
 PRESETS = {
-    # EfficientNet has no transformer blocks for adapters.
+    # In EfficientNet, which has no transformer blocks, `adapters` is `lora`.
     "open_clip_art": Config(
         methods=",".join(name for name in METHODS if name != "adapters")
     ),
@@ -127,6 +127,7 @@ def main(config: Config) -> dict[str, float]:
 def run_all(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     keras.config.set_dtype_policy(config.dtype_policy)
     task = finetuning_run.load_task(config)
+    finetuning_run.check_methods(config, task)
     metrics = kmmft.evaluation.compare_methods(
         run.path / "runs",
         functools.partial(finetuning_run.run_method, config, task),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import keras
 
 from kmmft.finetuning.adapters.inserted_adapters import forget_graphs
-from kmmft.finetuning.adapters.undone_insertion import undone_on_error
+from kmmft.finetuning.adapters.undone_insertion import undone
 from kmmft.finetuning.applied_plan import AppliedPlan
 from kmmft.finetuning.dropout_rates import check_dropout_rates, set_dropout_rates
 from kmmft.finetuning.penalties import check_fisher, set_penalties
-from kmmft.finetuning.planned_weights import plan_weights
+from kmmft.finetuning.planned_weights import PlannedWeight, plan_weights
 from kmmft.finetuning.rule import Rule
 
 logger = logging.getLogger(__name__)
@@ -77,24 +77,9 @@ class Plan:
                 no rule, a rule no weight, or nothing trains from the beginning. The
                 model is as it was then.
         """
-        present = getattr(model, "finetuning", None)
-        if present is not None and not isinstance(present, AppliedPlan):
-            raise ValueError(
-                "A plan must be applied before there is a callback that keeps state in "
-                f"the model. Received: a model with {type(present).__name__}, which "
-                "knows nothing of the plan's weights. Build the model anew, apply the "
-                "plan, and make the callback then."
-            )
-        if present is not None:
-            raise ValueError(
-                "A model can have one plan. Received: a model that has one already. "
-                "Build it anew, or put the rules into one plan."
-            )
         # All that can be wrong is found before anything is changed for good.
-        with undone_on_error(model):
-            weights = plan_weights(model, self.rules)
-            check_fisher(weights)
-            check_dropout_rates(model, self.rules)
+        with undone(model, only_on_error=True):
+            weights = self._planned(model)
         set_dropout_rates(model, self.rules)
         applied = AppliedPlan(model, weights, set_penalties(weights))
         # Graphs that were traced before know nothing of all this.
@@ -103,6 +88,48 @@ class Plan:
         logger.info("Fine-tuning %s:\n%s", model.name, applied.summary())
         return applied
 
+    def check(self, model: keras.Model) -> None:
+        """Raises what `apply` would raise; the model stays as it is.
+
+        Args:
+            model: Built model.
+
+        Raises:
+            ValueError: As `apply`.
+
+        Example:
+            >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            >>> kmmft.finetuning.presets.linear_probe("dens/*").check(model)
+            Traceback (most recent call last):
+              ...
+            ValueError: A rule must match some weights. ...
+        """
+        with undone(model):
+            self._planned(model)
+
+    def _planned(self, model: keras.Model) -> list[PlannedWeight]:
+        _check_free(model)
+        weights = plan_weights(model, self.rules)
+        check_fisher(weights)
+        check_dropout_rates(model, self.rules)
+        return weights
+
     def __repr__(self) -> str:
         lines = "".join(f"\n    {rule!r}," for rule in self.rules)
         return f"Plan([{lines}\n])"
+
+
+def _check_free(model: keras.Model) -> None:
+    present = getattr(model, "finetuning", None)
+    if present is not None and not isinstance(present, AppliedPlan):
+        raise ValueError(
+            "A plan must be applied before there is a callback that keeps state in "
+            f"the model. Received: a model with {type(present).__name__}, which "
+            "knows nothing of the plan's weights. Build the model anew, apply the "
+            "plan, and make the callback then."
+        )
+    if present is not None:
+        raise ValueError(
+            "A model can have one plan. Received: a model that has one already. "
+            "Build it anew, or put the rules into one plan."
+        )

@@ -37,6 +37,16 @@ class Method:
     halfway: Callable | None = None
     finish: Callable | None = None
 
+    def plan_for(
+        self, config: "Config", model: kmmft.models.FusionClassifier, train: Examples
+    ) -> Plan:
+        """The plan by which it trains a model; the settings may freeze the texts'."""
+        plan = self.plan(config, model, train)
+        if config.train_text_encoder or "question" not in model.encoders:
+            return plan
+        frozen = Rule(f"{model.encoders['question'].name}/*", train=False)
+        return Plan([frozen, *plan.rules])
+
     def fit(
         self,
         config: "Config",
@@ -49,10 +59,7 @@ class Method:
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         """Trains the model this way, in as many steps as the settings tell."""
-        plan = self.plan(config, model, train)
-        if not config.train_text_encoder and "question" in model.encoders:
-            plan = Plan([Rule("text_encoder/*", train=False), *plan.rules])
-        follow_plan = plan.apply(model)
+        follow_plan = self.plan_for(config, model, train).apply(model)
         model.step_options = self.options(config)
         model.compile(
             kmmft.training.adamw(
@@ -108,15 +115,21 @@ def l2_sp_fisher(config: "Config", model: keras.Model, train: Examples) -> Plan:
     return l2_sp(config, fisher=fisher)
 
 
-def adapters(*_) -> Plan:
-    """Adapters in the question's transformer, low ranks in the other encoders."""
-    return Plan(
-        [
-            Rule("text_encoder/*", adapter=finetuning.Bottleneck()),
-            Rule("*_encoder/*", adapter=finetuning.LoRA(), **FIXED),
-            Rule("*"),
-        ]
-    )
+def adapters(config: "Config", model: kmmft.models.FusionClassifier, *_) -> Plan:
+    """Adapters in transformers, low ranks in the other encoders that train."""
+    rules = [
+        Rule(f"{encoder.name}/*", adapter=adapter_for(encoder), **FIXED)
+        for name, encoder in model.encoders.items()
+        if config.train_text_encoder or name != "question"
+    ]
+    return Plan([*rules, Rule("*")])
+
+
+def adapter_for(encoder: keras.Model) -> finetuning.Bottleneck | finetuning.LoRA:
+    layers = finetuning.named_layers(encoder).values()
+    if any(isinstance(layer, keras.layers.MultiHeadAttention) for layer in layers):
+        return finetuning.Bottleneck()
+    return finetuning.LoRA()
 
 
 def adversarial(config: "Config") -> list:

@@ -88,6 +88,19 @@ def build_model(
     )
 
 
+def check_methods(config: "Config", task: Task) -> None:
+    """Raises a ValueError unless the plans of all methods suit the model."""
+    model = build_model(config, task.class_names, task.questions)
+    train = task.train.few(config.numbers("labels")[0], config.seed)
+    for name in config.method_names():
+        try:
+            METHODS[name].plan_for(config, model, train).check(model)
+        except ValueError as error:
+            raise ValueError(
+                f"`--methods` must suit the encoders. Received: {name!r}. {error}"
+            ) from error
+
+
 def run_method(
     config: "Config",
     task: Task,

@@ -97,6 +97,61 @@ def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     assert numbers["trained_weights"] >= (16 + 1) * 3
 
 
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what"]
+
+
+def test_questions_adapt_or_stay_frozen(tiny_encoder):
+    text = kmmft.encoders.TextEncoder(
+        keras_hub.models.BertBackbone(len(WORDS), 1, 2, 8, 16),
+        keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True),
+        sequence_length=4,
+    )
+    conv = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 8)])
+    image = kmmft.encoders.ImageEncoder(
+        keras.Model(conv.inputs[0], conv.outputs[0]), image_size=8
+    )
+    model = kmmft.models.FusionClassifier(
+        {"image": image, "question": text},
+        kmmft.layers.BilinearFusion(4),
+        ["a", "b"],
+    )
+    adapters = finetuning_methods.METHODS["adapters"]
+    plan = adapters.plan_for(SMOKE, model, None)
+    assert [(r.pattern, type(r.adapter).__name__) for r in plan.rules[:-1]] == [
+        ("image_encoder/*", "LoRA"),
+        ("text_encoder/*", "Bottleneck"),
+    ]
+    plan.check(model)
+    frozen = dataclasses.replace(SMOKE, train_text_encoder=False)
+    for name, method in finetuning_methods.METHODS.items():
+        if name != "l2_sp_fisher":
+            method.plan_for(frozen, model, None).check(model)
+    adapters.plan_for(frozen, model, None).apply(model)
+    trained = {
+        path.rpartition("/")[2] if "encoder" in path else "head"
+        for path, v in kmmft.finetuning.named_variables(model).items()
+        if v.trainable
+    }
+    assert trained == {"lora_a", "lora_b", "head"}
+
+
+def test_method_that_does_not_suit_the_model_is_named(tiny_encoder, monkeypatch):
+    method = finetuning_methods.Method(
+        lambda *_: kmmft.finetuning.presets.full(
+            dropout_rate=0.1, pretrained="logits/*"
+        )
+    )
+    monkeypatch.setitem(finetuning_methods.METHODS, "full", method)
+    examples = kmmft.data.Examples(
+        {"image": np.zeros((2, 32, 32, 3), "float32")}, np.array([0, 1])
+    )
+    task = finetuning_run.Task(
+        ["a", "b"], False, examples, examples, examples, None, None
+    )
+    with pytest.raises(ValueError, match=r"Received: 'full'.*needs dropout layers"):
+        finetuning_run.check_methods(SMOKE, task)
+
+
 def test_mixture_of_weights_is_the_best_on_validation():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     model.set_weights([np.array([[2.0]])])
