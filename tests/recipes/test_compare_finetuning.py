@@ -73,9 +73,20 @@ def test_smoke_preset_goes_on_and_reports(tiny_encoder, tmp_path, monkeypatch):
     assert metrics["linear_probe/4_labels/other_accuracy"] == metrics["other_before"]
 
 
-@pytest.mark.parametrize(
-    "method", [m for m in finetuning_methods.METHODS if m != "adapters"]
-)
+HEAD = (16 + 1) * 3
+# What trains of the tiny encoder, by hand; with the other methods all of it.
+TRAINED = {
+    "linear_probe": 0,
+    # Rank 8: the patches' kernel, 17 places, attention and feed-forward.
+    "lora": 8 * ((8 * 8 * 3 + 16) + (17 + 16) + 4 * (16 + 16) + 2 * (16 + 16)),
+    # Width 64, after attention and feed-forward.
+    "adapters": 2 * (16 * 64 + 64 + 64 * 16 + 16),
+    # Of patches, attention, feed-forward and three norms.
+    "bitfit": 16 * (1 + 4 + 2 + 3),
+}
+
+
+@pytest.mark.parametrize("method", finetuning_methods.METHODS)
 def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     """Without steps to speak of, all methods answer as the same fresh model."""
     config = dataclasses.replace(SMOKE, steps=2, batch_size=4, strength=0.0)
@@ -94,7 +105,63 @@ def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     fresh = finetuning_run.build_model(config, task.class_names, False)
     assert numbers["test_accuracy"] == data.accuracy(fresh, examples)
     assert numbers["other_accuracy"] == finetuning_run.probe(fresh, examples)
-    assert numbers["trained_weights"] >= (16 + 1) * 3
+    encoder = sum(int(np.prod(v.shape)) for v in fresh.encoders["image"].weights)
+    assert numbers["trained_weights"] == HEAD + TRAINED.get(method, encoder)
+
+
+FIXED = {"batch_norm_frozen": True}
+PROBE_FIRST = {**FIXED, "train_from_epoch": 2, "learning_rate_scale": 0.1}
+LORA = kmmft.finetuning.LoRA(rank=8, alpha=16.0)
+# The rule of the encoders, and that of the head.
+RULES = {
+    "full": (FIXED, {}),
+    "linear_probe": ({"train": False}, {}),
+    "lp_ft": (PROBE_FIRST, {}),
+    "gradual_unfreezing": (
+        {**FIXED, "train_from_epoch": 1, "epochs_per_group": 1, "groups": 3},
+        {},
+    ),
+    "layer_wise_decay": ({**FIXED, "layer_decay": 0.75}, {}),
+    "l2": ({**FIXED, "l2": 0.25}, {"l2": 0.25}),
+    "l2_sp": ({**FIXED, "l2_sp": 0.25}, {"l2": 0.25}),
+    "l2_sp_fisher": ({**FIXED, "l2_sp": 0.25, "fisher": 22}, {"l2": 0.25}),
+    "lora": ({**FIXED, "adapter": LORA}, {}),
+    "adapters": ({**FIXED, "adapter": kmmft.finetuning.Bottleneck()}, {}),
+    "bitfit": ({"adapter": kmmft.finetuning.BitFit()}, {}),
+    "adversarial": (FIXED, {}),
+    "wise_ft": (PROBE_FIRST, {}),
+    "self_distillation": (PROBE_FIRST, {}),
+}
+
+
+def test_what_the_plans_of_all_methods_do(tiny_encoder, monkeypatch):
+    config = dataclasses.replace(SMOKE, epochs=4, strength=0.25)
+    model = finetuning_run.build_model(config, ["a", "b", "c"], False)
+    images = np.zeros((4, 32, 32, 3), "float32")
+    train = kmmft.data.Examples({"image": images}, np.arange(4) % 3)
+    # What it finds is tested with training; here, that it is of this model.
+    monkeypatch.setattr(
+        kmmft.finetuning,
+        "estimate_fisher",
+        lambda model, *_, **__: {
+            path: np.ones(v.shape)
+            for path, v in kmmft.finetuning.named_variables(model).items()
+            if path.startswith("image_encoder")
+        },
+    )
+    assert set(RULES) == set(finetuning_methods.METHODS)
+    for name, method in finetuning_methods.METHODS.items():
+        plan = method.plan_for(config, model, train)
+        plan.check(model)
+        encoders, head = (rule.given() for rule in plan.rules)
+        if "fisher" in encoders:
+            encoders["fisher"] = len(encoders["fisher"])
+        assert (encoders, head) == RULES[name], name
+        assert plan.rules[-1].pattern == "*"
+        options = method.options(config)
+        assert [o.epsilon for o in options] == (
+            [2 * 32 * 3**0.5] if name == "adversarial" else []
+        )
 
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what"]
