@@ -1,5 +1,7 @@
 """A TensorFlow SavedModel as a trainable Keras layer."""
 
+import collections
+
 import keras
 import tensorflow as tf
 
@@ -92,16 +94,20 @@ class SavedModelLayer(keras.layers.Layer):
             for variable in _variables(self._saved_model, functions, "variables")
             if id(variable) not in ids and variable.dtype != tf.string
         ]
+        uses = collections.Counter()
         for variable in trainable + others:
+            # "/" and ":" in a name would break optimizers and weight files; two
+            # variables of one name, which SavedModels may have, would be mixed up.
+            name = variable.name.split(":")[0].replace("/", "_")
+            uses[name] += 1
             # Wrapped without a copy: the SavedModel's program reads the same one.
-            # "/" and ":" in a name would break optimizers and weight files.
             self._track_variable(
                 keras.Variable(
                     variable,
                     dtype=variable.dtype.name,
                     trainable=id(variable) in ids,
                     autocast=False,
-                    name=variable.name.split(":")[0].replace("/", "_"),
+                    name=name if uses[name] == 1 else f"{name}_{uses[name]}",
                 )
             )
 

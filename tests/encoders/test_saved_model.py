@@ -56,6 +56,25 @@ class ImageModule(tf.Module):
         return {"maps": maps, "vector": tf.reduce_mean(maps, [1, 2])}
 
 
+def test_variables_of_one_name_are_told_apart(tmp_path):
+    module = tf.Module()
+    module.parts = [tf.Variable(float(number), name="w") for number in range(3)]
+    module.__class__ = type(
+        "Sum",
+        (tf.Module,),
+        {
+            "__call__": tf.function(
+                lambda self, x: x + tf.add_n(self.parts),
+                input_signature=[tf.TensorSpec([None])],
+            )
+        },
+    )
+    tf.saved_model.save(module, tmp_path / "sum")
+    layer = SavedModelLayer(str(tmp_path / "sum"))
+    assert layer(tf.zeros(1)).numpy() == 3
+    assert len({weight.path for weight in layer.weights}) == 3
+
+
 @pytest.fixture(scope="module")
 def text_directory(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("text_module"))
