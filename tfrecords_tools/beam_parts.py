@@ -63,19 +63,19 @@ class PartJob:
         digest = RecordDigest(self.scratch)
         for record in rows:
             digest.add(record)
-        done = self.result(number)
-        if done is not None and done["digest"] == digest.value():
-            return
-        result = {"digest": digest.value(), "error": None, "splits": {}, "left_out": []}
-        try:
-            self._write(number, rows, result)
-        except ValueError as error:
-            result["error"] = str(error)
+        result = self.result(number)
+        if not result or not result["whole"] or result["digest"] != digest.value():
+            result = {"digest": digest.value(), "error": None, "whole": False}
+            result |= {"splits": {}, "left_out": []}
+            try:
+                self._write(number, rows, result)
+            except ValueError as error:
+                result["error"] = str(error)
+            with _whole_file(self._result_file(number)) as path:
+                path.write_text(json.dumps(result), encoding="utf-8")
         bad = any(name is None for _, name, _ in result["left_out"])
         if result["error"] or (bad and not self.skip_bad):
             self._stop.touch()
-        with _whole_file(self._result_file(number)) as path:
-            path.write_text(json.dumps(result), encoding="utf-8")
 
     def rows_file(self, number: int) -> pathlib.Path:
         """Where the records of a part are, as they are before."""
@@ -86,10 +86,11 @@ class PartJob:
         return self.folder / f"{number:08d}-{split}.tfrecord"
 
     def result(self, number: int) -> dict[str, Any] | None:
-        """What a worker told of a part; None if it is not whole.
+        """What a worker told of a part; None if none did.
 
         `splits` has the sizes of the records, `left_out` the numbers in the part of
         those that are not there, with the filter (None for bad ones) and the reason.
+        `whole` is False if there was an `error`, or a bad record that ends the build.
         """
         try:
             return json.loads(self._result_file(number).read_bytes())
@@ -97,8 +98,11 @@ class PartJob:
             return None
 
     def forget_stop(self) -> None:
-        """Lets the workers work again after an error."""
+        """Lets the workers work again after an error, also on the parts that had it."""
         self._stop.unlink(missing_ok=True)
+        for file in self.folder.glob("[0-9]*.json"):
+            if not json.loads(file.read_bytes())["whole"]:
+                file.unlink()
 
     @property
     def _stop(self) -> pathlib.Path:
@@ -136,6 +140,7 @@ class PartJob:
             result["splits"] = {
                 split: list(spool.record_bytes) for split, spool in spools.items()
             }
+            result["whole"] = True
 
 
 @dataclasses.dataclass(frozen=True)

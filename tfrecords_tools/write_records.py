@@ -31,9 +31,11 @@ from tfrecords_tools.writer import DatasetWriter
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-# What changes no byte of what is written.
+# What changes no byte of what is written. A build that stopped at a bad row and is told
+# to skip it goes on; one that skipped rows and may no more stops at the first of them.
 _WITHOUT_EFFECT = (
     *("num_workers", "dry_run", "overwrite", "filter", "runner", "runner_options"),
+    "skip_bad",
 )
 
 

@@ -15,6 +15,7 @@ from kmmft.data import schema
 from tfrecords_tools import BuildOptions, beam_build, build_manifest
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.image_loading import ImageLoader
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.write_records import write_records
 
@@ -127,11 +128,79 @@ def test_a_bad_row_ends_it(manifest, small_parts, in_this_process):
         build(manifest, "there", "DirectRunner", filter=lambda record: record["no"])
 
 
+@pytest.fixture
+def images_read(monkeypatch):
+    """The images that were read, in order."""
+    read, real = [], ImageLoader.__call__
+
+    def noted(self, image):
+        read.append(image)
+        return real(self, image)
+
+    monkeypatch.setattr(ImageLoader, "__call__", noted)
+    return read
+
+
+def test_goes_on_with_skip_bad(manifest, in_this_process, images_read, monkeypatch):
+    """The part that stopped at a bad row is done again, the others are kept."""
+    monkeypatch.setattr(beam_build, "RECORDS_PER_PART", 3)
+    # From the first part on, whose rows are good.
+    monkeypatch.setattr(beam_build, "_run", lambda _, work, n: [*map(work, range(n))])
+    good = (manifest.parent / "0.png").read_bytes()
+    for name in ("13", "23", "33", "gone"):
+        (manifest.parent / f"{name}.png").write_bytes(good)
+    here = build(manifest, "here")
+    assert here.num_skipped == 1
+    images_read.clear()
+    with pytest.raises(ValueError, match="skip_bad"):
+        build(manifest, "there", "DirectRunner", skip_bad=False)
+    (folder,) = (manifest.parent / "there").glob(".set*/parts-*")
+    found = [json.loads(path.read_bytes()) for path in folder.glob("0*.json")]
+    whole = [part for part in found if part["whole"]]
+    assert len(whole) == len(found) - 1 > 0
+    images_read.clear()
+    there = build(manifest, "there", "DirectRunner")
+    assert len(images_read) == 41 - 3 * len(whole)
+    assert content(there) == content(here)
+
+
+def test_skipped_rows_are_not_kept_silently(
+    manifest, small_parts, in_this_process, monkeypatch
+):
+    """A build that may skip no more ends at the bad rows of the parts it kept."""
+    with monkeypatch.context() as patch:
+        patch.setattr(beam_build, "_take_in", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(manifest, "there", "DirectRunner")
+    with pytest.raises(ValueError, match=r"pairs\.jsonl line \d+: .*skip_bad"):
+        build(manifest, "there", "DirectRunner", skip_bad=False)
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_goes_on_after_an_error(manifest, small_parts, in_this_process):
+    """A part that met an error is not taken for one without records."""
+    here, failing = build(manifest, "here"), manifest.with_name("failing")
+    failing.touch()
+
+    def keep(record):
+        if failing.exists():
+            raise MemoryError
+        return True
+
+    with pytest.raises(ValueError, match=r"filter must take any record.*MemoryError"):
+        build(manifest, "there", "DirectRunner", filter=keep)
+    failing.unlink()
+    assert content(build(manifest, "there", "DirectRunner", filter=keep)) == content(
+        here
+    )
+
+
 def test_goes_on_with_whole_parts(
     manifest, small_parts, in_this_process, monkeypatch, caplog
 ):
-    from tfrecords_tools.image_loading import ImageLoader
-
     seen, real = [], ImageLoader.__call__
 
     def counted(self, image):

@@ -180,6 +180,28 @@ def test_a_change_behind_what_is_done_costs_little(folder, stop_at):
     assert content(folder / "data") == content(folder / "whole")
 
 
+def test_goes_on_with_skip_bad(folder, stop_at, caplog):
+    """As the message of a bad row advises; and rows once skipped stay bad."""
+    stop_at()
+    whole = build(folder, "whole")
+    written = stop_at()
+    with pytest.raises(ValueError, match=r"pairs\.jsonl line 8: .*--skip_bad"):
+        build(folder, skip_bad=False)
+    done = len(written)
+    assert 0 < done < 18
+    # Everything but the last record, with the bad row skipped.
+    written = stop_at(17 - done)
+    with pytest.raises(KeyboardInterrupt):
+        build(folder)
+    assert len(written) == 17 - done
+    with pytest.raises(ValueError, match=r"pairs\.jsonl line 8: .*--skip_bad"):
+        build(folder, skip_bad=False)
+    written = stop_at()
+    assert build(folder).skipped == whole.skipped
+    assert len(written) == 1
+    assert content(folder / "data") == content(folder / "whole")
+
+
 def test_a_half_written_journal_line_is_not_read(folder, stop_at):
     stop_at(11)
     with pytest.raises(KeyboardInterrupt):
