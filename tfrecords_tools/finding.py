@@ -14,7 +14,7 @@ class Finding:
         offset: Where the record begins, in bytes.
         num_bytes: Its size with its framing.
         id: Its id, if it can be read.
-        lost: Whether a repair puts the record into quarantine.
+        lost: Whether a repair puts the record, or the file, into quarantine.
     """
 
     shard: str

@@ -23,7 +23,8 @@ def repair_data(source: Any, findings: Sequence[Finding]) -> None:
         findings: What is wrong with it.
 
     Raises:
-        ValueError: If a shard is missing, or compressed.
+        ValueError: If a shard is missing, or compressed, or the directory cannot be
+            replaced.
     """
     directory = pathlib.Path(source.path)
     files = [file for split in source.splits.values() for file in split.files]
@@ -37,6 +38,8 @@ def repair_data(source: Any, findings: Sequence[Finding]) -> None:
         for finding in findings:
             if finding.lost:
                 lost[finding.shard][finding.record] = finding
+                if finding.record is None:
+                    _put_file_aside(new, finding)
         shards = {
             split.name: [
                 _copy_shard(pathlib.Path(file), new, lost[os.path.basename(file)])
@@ -45,13 +48,25 @@ def repair_data(source: Any, findings: Sequence[Finding]) -> None:
             for split in source.splits.values()
         }
         _write_counts(new, shards)
-        # The old directory is there until the new one has its name.
-        old = new.with_name(f"{new.name}-old")
-        directory.rename(old)
-        new.rename(directory)
-        shutil.rmtree(old)
+        _replace(directory, new)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _replace(directory: pathlib.Path, new: pathlib.Path) -> None:
+    """The old directory is there until the new one has its name."""
+    old = new.with_name(f"{new.name}-old")
+    directory.rename(old)
+    try:
+        new.rename(directory)
+    except OSError as error:
+        old.rename(directory)
+        raise ValueError(
+            "The repaired data must take the place of those that are there. Received: "
+            f"{directory}, which could not be replaced ({error.strerror}) and is as it "
+            "was; mend that and run the same command again."
+        ) from error
+    shutil.rmtree(old)
 
 
 def _check_files(files: Sequence[str], findings: Sequence[Finding]) -> None:
@@ -83,13 +98,27 @@ def _copy_shard(
 
 
 def _put_aside(directory: pathlib.Path, finding: Finding, raw: bytes) -> None:
+    path = _place_aside(directory, f"{finding.shard}-{finding.offset}", ".bin")
+    path.write_bytes(raw)
+    _log_aside(path, finding)
+
+
+def _put_file_aside(directory: pathlib.Path, finding: Finding) -> None:
+    path = _place_aside(directory, finding.shard)
+    (directory / finding.shard).rename(path)
+    _log_aside(path, finding)
+
+
+def _place_aside(directory: pathlib.Path, name: str, ending: str = "") -> pathlib.Path:
     folder = directory / "quarantine"
     folder.mkdir(exist_ok=True)
     # A shard may be repaired again, and other bytes be broken at the same place.
-    name = f"{finding.shard}-{finding.offset}-{uuid.uuid4().hex[:8]}.bin"
-    (folder / name).write_bytes(raw)
-    line = dataclasses.asdict(finding) | {"file": name}
-    with (folder / "quarantine.jsonl").open("a", encoding="utf-8") as log:
+    return folder / f"{name}-{uuid.uuid4().hex[:8]}{ending}"
+
+
+def _log_aside(path: pathlib.Path, finding: Finding) -> None:
+    line = dataclasses.asdict(finding) | {"file": path.name}
+    with (path.parent / "quarantine.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

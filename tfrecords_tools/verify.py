@@ -54,7 +54,7 @@ class VerifyResult:
         lost = sum(finding.lost for finding in self.findings)
         end = "nothing is wrong"
         if self.repaired:
-            end = f"repaired; {lost:,} bad stretches are in quarantine/"
+            end = f"repaired; {lost:,} bad stretches or files are in quarantine/"
         elif self.findings:
             end = f"{len(self.findings):,} faults; --repair keeps all that is whole"
         return "\n".join([*lines, f"{self.directory}: {counts} whole records; {end}"])
@@ -189,7 +189,7 @@ def _undeclared(source: Any) -> list[Finding]:
     }
     present = {path.name for path in pathlib.Path(source.path).glob("*.tfrecord*")}
     reason = "The shard belongs to no split; no one reads it."
-    return [Finding(shard, reason) for shard in sorted(present - declared)]
+    return [Finding(shard, reason, lost=True) for shard in sorted(present - declared)]
 
 
 def _sums(directory: pathlib.Path) -> dict[str, str]:

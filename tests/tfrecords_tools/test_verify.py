@@ -1,5 +1,6 @@
 import gzip
 import json
+import pathlib
 import shutil
 
 import pytest
@@ -185,6 +186,36 @@ def test_files_that_are_too_many_or_missing_or_packed(data):
     assert contents(data) == before
     with pytest.raises(ValueError, match="does not exist"):
         verify_data(data=data / "nowhere")
+
+
+def test_stray_shards_go_into_quarantine(data, pristine):
+    stray = SHARD.replace("00001-of-00002", "00002-of-00003")
+    shutil.copy(data / SHARD, data / stray)
+    result = verify_data(data=data, repair=True)
+    assert result.exit_code == 0 and "1 bad stretches or files" in str(result)
+    assert verify_data(data=data).findings == ()
+    (line,) = (data / "quarantine/quarantine.jsonl").read_text().splitlines()
+    entry = json.loads(line)
+    assert entry["shard"] == stray and "belongs to no split" in entry["reason"]
+    after = contents(data)
+    assert after.pop(f"quarantine/{entry['file']}") == contents(pristine)[SHARD]
+    assert stray not in after and ids(data) == ids(pristine)
+
+
+def test_data_that_cannot_be_replaced_stay(data, monkeypatch):
+    change(data, label=7)
+    before, rename = contents(data), pathlib.Path.rename
+
+    def fails_for_the_new_one(path, target):
+        if target == data and not path.name.endswith("-old"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", fails_for_the_new_one)
+    with pytest.raises(ValueError, match=r"\(Permission denied\) and is as it was"):
+        verify_data(data=data, repair=True)
+    assert [path.name for path in data.parent.iterdir()] == ["1.0.0"]
+    assert contents(data) == before
 
 
 def test_command_line(data, capsys):
