@@ -139,7 +139,9 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():
-        raw = model.raw_columns(kmmft.data.first_records(source, "test", 3))
+        raw = model.raw_columns(
+            kmmft.data.first_records(source, "test", 3, on_error="skip")
+        )
         card = kmmft.export.ModelCard.from_run(
             run, "Audio classification", source, metrics
         )

@@ -117,7 +117,7 @@ def build_text_encoder(
 def make_evaluator(
     config: Config, source: RecordSource, split: str
 ) -> kmmft.evaluation.RetrievalEvaluator:
-    records = source.split(split).num_records
+    records = source.split(split, on_error="skip").num_records
     return kmmft.evaluation.RetrievalEvaluator(
         source,
         split,
@@ -165,7 +165,7 @@ def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():
-        records = kmmft.data.first_records(source, "test", 3)
+        records = kmmft.data.first_records(source, "test", 3, on_error="skip")
         raw = {
             "audio": [record["audio"] for record in records],
             "text": [record["captions"][0] for record in records],

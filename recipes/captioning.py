@@ -181,7 +181,7 @@ def build_records(config: Config, folder: pathlib.Path) -> None:
 
 
 def training_captions(source: kmmft.data.RecordSource) -> list[str]:
-    records = kmmft.data.read_records(source, "train").map(
+    records = kmmft.data.read_records(source, "train", on_error="skip").map(
         lambda record: kmmft.data.parse_record(record, source.features)["captions"]
     )
     return [text.decode() for texts in records.as_numpy_iterator() for text in texts]
@@ -325,7 +325,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():
-        records = kmmft.data.first_records(source, "test", 3)
+        records = kmmft.data.first_records(source, "test", 3, on_error="skip")
         raw = {"image": [record["image"] for record in records]}
         if model.search.draws:
             raw["seed"] = [config.seed] * len(records)

@@ -267,7 +267,7 @@ def make_evaluator(config: Config, source: kmmft.data.RecordSource, split: str):
             prefix="val_",
             max_bad_fraction=config.max_bad_fraction,
         )
-    records = source.split(split).num_records
+    records = source.split(split, on_error="skip").num_records
     return kmmft.evaluation.RetrievalEvaluator(
         source,
         split,
@@ -352,7 +352,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         caption = caption_function(config, source)
 
         def raw(split, count):
-            records = kmmft.data.first_records(source, split, count)
+            records = kmmft.data.first_records(source, split, count, on_error="skip")
             return {
                 "image": [record["image"] for record in records],
                 "text": [caption(record, None).numpy() for record in records],

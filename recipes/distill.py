@@ -274,7 +274,7 @@ def export_student(
     card = kmmft.export.ModelCard.from_run(
         run, "Distilled visual question answering", source, metrics
     )
-    trained_on = kmmft.data.first_records(source, "train", 300)
+    trained_on = kmmft.data.first_records(source, "train", 300, on_error="skip")
     kmmft.export.export_bundle(
         student,
         run.export,
@@ -332,7 +332,9 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     alone["test/agreement"] = float((answers.classes == right.classes).mean())
     metrics["test/agreement"] = float((predictions.classes == right.classes).mean())
     run.write_model(student)
-    raw = student.raw_columns(kmmft.data.first_records(source, "test", 3))
+    raw = student.raw_columns(
+        kmmft.data.first_records(source, "test", 3, on_error="skip")
+    )
     of_teacher |= measured(teacher, teacher_export(config, run), raw)
     metrics |= {f"alone/{name}": value for name, value in alone.items()}
     metrics |= {f"teacher/{name}": value for name, value in of_teacher.items()}

@@ -110,6 +110,15 @@ def build_model(
     )
 
 
+def weights_of_classes(
+    config: Config, source: kmmft.data.RecordSource
+) -> dict[int, float] | None:
+    """By class, if they are asked for; otherwise the labels are not read."""
+    if not config.class_weights:
+        return None
+    return class_weights(read_columns(source, ["label"])["label"])
+
+
 def train(
     config: Config,
     source: kmmft.data.RecordSource,
@@ -131,7 +140,6 @@ def train(
         )
         loss = model.default_loss(config.label_smoothing, config.focal_gamma)
         model.compile(optimizer, loss)
-    weights = class_weights(read_columns(source, ["label"])["label"])
     validation = build_data(config, source, "validation", model)
     inputs, _ = next(iter(validation.unbatch().batch(256)))
     meter = ForgettingMeter(model, batch=inputs, directory=run.path)
@@ -145,7 +153,7 @@ def train(
         validation_data=validation,
         monitor="val_accuracy",
         patience=config.patience,
-        class_weight=weights if config.class_weights else None,
+        class_weight=weights_of_classes(config, source),
     )
     samples = steps * config.batch_size * len(run.history())
     metrics = {
@@ -248,8 +256,8 @@ def export(
     model: kmmft.models.FusionClassifier,
     metrics: dict[str, float],
 ) -> None:
-    records = kmmft.data.first_records(source, "test", 3)
-    trained_on = kmmft.data.first_records(source, "train", 300)
+    records = kmmft.data.first_records(source, "test", 3, on_error="skip")
+    trained_on = kmmft.data.first_records(source, "train", 300, on_error="skip")
     title = "Multimodal classification"
     kmmft.export.export_bundle(
         model,

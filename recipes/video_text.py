@@ -201,7 +201,7 @@ def build_text_encoder(
 def make_evaluator(
     config: Config, source: RecordSource, split: str
 ) -> kmmft.evaluation.RetrievalEvaluator:
-    records = source.split(split).num_records
+    records = source.split(split, on_error="skip").num_records
     return kmmft.evaluation.RetrievalEvaluator(
         source,
         split,
@@ -242,7 +242,7 @@ def run_once(config: Config, run: RunDirectory) -> dict[str, float]:
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():
-        records = kmmft.data.first_records(source, "test", 3)
+        records = kmmft.data.first_records(source, "test", 3, on_error="skip")
         raw = {
             "video": same_length([record["video"].tolist() for record in records]),
             "text": [record["captions"][0] for record in records],
@@ -275,6 +275,7 @@ def write_report(
     scores = encoded.scores
     if scores is None:
         scores = encoded.vectors["video"] @ encoded.vectors["text"].T
+    row_of = {name: row for row, name in enumerate(encoded.ids)}
     first_caption = np.searchsorted(encoded.record_of["text"], range(len(scores)))
     examples = [
         Example(
@@ -284,7 +285,9 @@ def write_report(
             prediction=captions[int(np.argmax(scores[row]))],
             id=record["id"],
         )
-        for row, record in enumerate(kmmft.data.first_records(source, "test", 12))
+        for record in kmmft.data.first_records(source, "test", 12, on_error="skip")
+        # A clip that could not be decoded has no row.
+        if (row := row_of.get(record["id"])) is not None
     ]
     curves = ("loss", "val_mean_recall")
     kmmft.evaluation.write_report(

@@ -191,14 +191,14 @@ def export_and_ask(
     metrics: dict[str, float],
 ) -> Table:
     """Exports the model, and has a process without Keras answer three questions."""
-    records = kmmft.data.first_records(source, "test", 3)
+    records = kmmft.data.first_records(source, "test", 3, on_error="skip")
     raw = model.raw_columns(records)
     version = run.export / "1"
     if not version.exists():
         card = kmmft.export.ModelCard.from_run(
             run, "Visual question answering", source, metrics
         )
-        trained_on = kmmft.data.first_records(source, "train", 300)
+        trained_on = kmmft.data.first_records(source, "train", 300, on_error="skip")
         kmmft.export.export_bundle(
             model,
             run.export,
@@ -231,7 +231,9 @@ def explanations(
         return []
     examples = [
         {name: record[name] for name in model.encoders}
-        for record in kmmft.data.first_records(source, "test", config.explained)
+        for record in kmmft.data.first_records(
+            source, "test", config.explained, on_error="skip"
+        )
     ]
     found = [kmmft.evaluation.explain(model, one, "occlusion") for one in examples]
     return [kmmft.evaluation.explanation_section(found)]
@@ -244,8 +246,8 @@ def variants_table(
     run: kmmft.training.RunDirectory,
 ) -> Table:
     """Exports variants, and chooses the most accurate within the budget."""
-    test = kmmft.data.first_records(source, "test", 1000)
-    known = kmmft.data.first_records(source, "train", 200)
+    test = kmmft.data.first_records(source, "test", 1000, on_error="skip")
+    known = kmmft.data.first_records(source, "train", 200, on_error="skip")
     raw, examples = (
         {name: [record[name] for record in records] for name in model.encoders}
         for records in (test, known)

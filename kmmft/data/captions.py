@@ -5,7 +5,8 @@ import os
 import tensorflow as tf
 
 from kmmft.data.parsing import parse_record
-from kmmft.data.reading import RecordSource, open_source, read_records
+from kmmft.data.reading import RecordSource, open_source
+from kmmft.data.record_reading import read_records
 
 # Tells this draw from those of an augmentation with the same seed.
 _SALT = 0x63617074

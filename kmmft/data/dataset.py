@@ -13,7 +13,11 @@ from kmmft.data.bad_records import BadRecords
 from kmmft.data.caching import decoded_records, near_copies
 from kmmft.data.cores import usable_cores
 from kmmft.data.data_service import distribute, shared_job_name, shared_records
-from kmmft.data.dataset_arguments import check_arguments, check_choices
+from kmmft.data.dataset_arguments import (
+    check_arguments,
+    check_choices,
+    check_on_error,
+)
 from kmmft.data.epoch_steps import check_remainder, count_steps
 from kmmft.data.epochs import Epochs
 from kmmft.data.isolation import CHUNK_RECORDS, isolate_failures
@@ -117,9 +121,8 @@ def build_dataset(
         ValueError: If an argument is not valid, if the source or the split is not
             sound, or if the split is smaller than one training batch.
     """
-    check_arguments(
-        batch_size, seed, start_step, training, shuffle_buffer, max_bad_fraction
-    )
+    check_arguments(batch_size, seed, start_step, training, shuffle_buffer)
+    check_on_error(on_error, max_bad_fraction)
     check_choices(on_error, remainder, cache, cache_decoded, data_service)
     remainder = check_remainder(remainder, training)
     opened = open_source(source, schema, on_error=on_error)

@@ -13,7 +13,6 @@ def check_arguments(
     start_step: int,
     training: bool,
     shuffle_buffer: int,
-    max_bad_fraction: float,
 ) -> None:
     """Raises a ValueError unless these numbers are sound."""
     check_positive("batch_size", batch_size)
@@ -28,6 +27,14 @@ def check_arguments(
             "`start_step` must not be negative, and must be 0 in evaluation. "
             f"Received: start_step={start_step}, training={training}. Pass the "
             "number of training steps that were done."
+        )
+
+
+def check_on_error(on_error: str, max_bad_fraction: float) -> None:
+    """Raises a ValueError unless this says what happens to bad records."""
+    if on_error not in ON_ERROR:
+        raise ValueError(
+            f"`on_error` must be one of {ON_ERROR}. Received: on_error={on_error!r}."
         )
     if not 0 <= max_bad_fraction <= 1:
         raise ValueError(
@@ -44,10 +51,6 @@ def check_choices(
     data_service: str | None,
 ) -> None:
     """Raises a ValueError unless these go together."""
-    if on_error not in ON_ERROR:
-        raise ValueError(
-            f"`on_error` must be one of {ON_ERROR}. Received: on_error={on_error!r}."
-        )
     if cache_decoded and not cache:
         raise ValueError(
             "`cache_decoded` needs a place. Received: cache=None. Pass a directory as "

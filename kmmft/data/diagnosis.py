@@ -14,7 +14,8 @@ import tensorflow as tf
 from kmmft.data.cores import usable_cores
 from kmmft.data.dataset import build_dataset
 from kmmft.data.parsing import parse_record
-from kmmft.data.reading import open_source, read_records
+from kmmft.data.reading import open_source
+from kmmft.data.record_reading import read_records
 from kmmft.data.training_time import step_seconds
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def _stages(build: functools.partial) -> list[Stage]:
     given.apply_defaults()
     options = given.arguments
     source = open_source(options["source"], options["schema"])
-    records = read_records(source, options["split"]).take(_RECORDS)
+    records = read_records(source, options["split"], on_error=options["on_error"])
+    records = records.take(_RECORDS)
     serialized = [record.numpy() for record in records]
     steps = {"parse": lambda record: parse_record(record, source.features)}
     if options["preprocess"] is not None:

@@ -1,4 +1,4 @@
-"""Opening a data directory or a set of shards, and reading its records."""
+"""Opening a data directory or a set of shards, and checking them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from kmmft.data.framing import FRAME_BYTES
-from kmmft.data.parsing import parse_record
 from kmmft.data.tfrecord_files import check_uncompressed, count_records
 
 if TYPE_CHECKING:
@@ -115,62 +114,6 @@ def open_source(
             "Pass the schema that the records were written with."
         )
     return opened
-
-
-def read_records(
-    source: str | os.PathLike | RecordSource,
-    split: str,
-    schema: tfds.features.FeaturesDict | None = None,
-) -> tf.data.Dataset:
-    """Reads the serialised records of a split once, in the order of the shards.
-
-    Args:
-        source: What `open_source` opens.
-        split: Name of the split.
-        schema: As in `open_source`.
-
-    Returns:
-        `tf.data.Dataset` of scalar strings, the serialised `tf.train.Example`s.
-
-    Raises:
-        ValueError: If the source or the split is not sound.
-    """
-    files = list(open_source(source, schema).split(split).files)
-    return tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER_BYTES)
-
-
-def first_records(
-    source: str | os.PathLike | RecordSource,
-    split: str,
-    count: int,
-    schema: tfds.features.FeaturesDict | None = None,
-) -> list[dict[str, object]]:
-    """Reads the first few records of a split, to look at or to try a model on.
-
-    Args:
-        source: What `open_source` opens.
-        split: Name of the split.
-        count: How many.
-        schema: As in `open_source`.
-
-    Returns:
-        One dict a record. Images are encoded bytes, texts `str`, lists NumPy arrays.
-
-    Raises:
-        ValueError: If the source or the split is not sound.
-    """
-    import tensorflow_datasets as tfds
-
-    opened = open_source(source, schema)
-    records = []
-    for serialized in read_records(opened, split).take(count):
-        record = parse_record(serialized, opened.features)
-        values = {name: value.numpy() for name, value in record.items()}
-        for name, feature in opened.features.items():
-            if isinstance(feature, tfds.features.Text):
-                values[name] = values[name].decode(errors="replace")
-        records.append(values)
-    return records
 
 
 def _version_directory(path: str) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from kmmft.data.reading import RecordSource, open_source, parse_record, read_records
+from kmmft.data.parsing import parse_record
+from kmmft.data.reading import RecordSource, open_source
+from kmmft.data.record_reading import read_records
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

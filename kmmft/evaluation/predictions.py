@@ -196,7 +196,8 @@ def images_by_id(source: RecordSource, split: str, ids: set[str]) -> dict[str, b
         ids: Their ids.
 
     Returns:
-        Bytes by id; empty if the records have no image.
+        Bytes by id; empty if the records have no image. Records that cannot be read
+        are left out and logged.
     """
     if "image" not in source.features:
         return {}
@@ -206,7 +207,9 @@ def images_by_id(source: RecordSource, split: str, ids: set[str]) -> dict[str, b
         return record["id"], record["image"]
 
     found = {}
-    for name, image in read_records(source, split).map(picture).as_numpy_iterator():
+    # What evaluation skipped must not end the run once more.
+    records = read_records(source, split, on_error="skip").map(picture)
+    for name, image in records.as_numpy_iterator():
         if len(found) == len(ids):
             break
         if name.decode(errors="replace") in ids:

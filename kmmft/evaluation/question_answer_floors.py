@@ -36,7 +36,8 @@ def _pairs(source: RecordSource, split: str) -> tuple[list[str], list[str]]:
         record = parse_record(serialized, source.features)
         return record["question"], record["answer"]
 
-    pairs = list(read_records(source, split).map(pair).as_numpy_iterator())
+    records = read_records(source, split, on_error="skip")
+    pairs = list(records.map(pair).as_numpy_iterator())
     return (
         [question.decode(errors="replace") for question, _ in pairs],
         [answer.decode(errors="replace") for _, answer in pairs],

@@ -102,7 +102,8 @@ def encode_records(
         max_bad_fraction=max_bad_fraction,
     )
     collected = _Collected(model, features, keep, batch_size)
-    batches = math.ceil(opened.split(split).num_records / batch_size)
+    records = opened.split(split, on_error="skip").num_records
+    batches = math.ceil(records / batch_size)
     for batch in _with_progress(dataset, batches, f"encoding {split}"):
         collected.add(batch)
     return collected.finish()

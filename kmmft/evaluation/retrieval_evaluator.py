@@ -79,7 +79,7 @@ class RetrievalEvaluator(EpochEvaluator):
                 "Retrieval is between two modalities. Received: "
                 f"features={self.features}. Make one evaluator for each pair."
             )
-        records = self.source.split(self.split).num_records
+        records = self.source.split(self.split, on_error="skip").num_records
         if not self.ks or not 1 <= min(self.ks) <= max(self.ks) <= records:
             raise ValueError(
                 f"`ks` must be from 1 to the number of records, {records} in split "

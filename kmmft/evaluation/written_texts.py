@@ -105,7 +105,7 @@ def captioned_batches(
     for batch in rich.progress.track(
         dataset,
         f"reading {split}",
-        total=math.ceil(source.split(split).num_records / batch_size),
+        total=math.ceil(source.split(split, on_error="skip").num_records / batch_size),
         transient=True,
         disable=not sys.stdout.isatty(),
     ):

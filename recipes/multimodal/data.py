@@ -80,6 +80,8 @@ def read_columns(
         record = kmmft.data.parse_record(serialized, source.features)
         return {name: record[name] for name in names}
 
-    records = kmmft.data.read_records(source, "train").map(chosen).batch(256)
+    records = (
+        kmmft.data.read_records(source, "train", on_error="skip").map(chosen).batch(256)
+    )
     batches = list(records.as_numpy_iterator())
     return {name: np.concatenate([b[name] for b in batches]) for name in names}

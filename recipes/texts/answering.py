@@ -10,6 +10,7 @@ import tfrecords_tools
 from kmmft.evaluation import Example, Table
 from kmmft.models import QuestionAnswerer
 
+from .records import all_records
 from .settings import TextConfig
 
 
@@ -77,7 +78,7 @@ def build_model(config: TextConfig) -> QuestionAnswerer:
 def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
-        known = records_of(source, "validation")
+        known = records_of(config, source, "validation")
         model, trained = kmmft.training.fit_classifier(
             config,
             run,
@@ -90,7 +91,7 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
         model.no_answer_threshold, _ = best_threshold(config, model, known)
         # SQuAD keeps its test questions to itself.
         split = "test" if "test" in source.splits else "validation"
-        records = records_of(source, split)
+        records = records_of(config, source, split)
     found = answers_to(config, model, records)
     metrics = score(model, records, found) | trained
     run.write_model(model)
@@ -128,9 +129,11 @@ def score(model, records, found) -> dict[str, float]:
     }
 
 
-def records_of(source: kmmft.data.RecordSource, split: str) -> list[dict]:
+def records_of(
+    config: TextConfig, source: kmmft.data.RecordSource, split: str
+) -> list[dict]:
     """All records of a split, with answers as `str`."""
-    records = kmmft.data.first_records(source, split, source.split(split).num_records)
+    records = all_records(config, source, split)
     for record in records:
         record["answers"] = [text.decode() for text in record["answers"]]
     return records

@@ -10,6 +10,7 @@ import tfrecords_tools
 from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
+from .records import all_records
 from .settings import TextConfig
 
 # Columns of the made-up texts by task: text, and class or number.
@@ -52,8 +53,8 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
 def check_marks(source: kmmft.data.RecordSource) -> None:
     """Raises unless each text marks two entities."""
     for split in source.splits:
-        count = source.split(split).num_records
-        for record in kmmft.data.first_records(source, split, count):
+        count = source.splits[split].num_records
+        for record in kmmft.data.first_records(source, split, count, on_error="skip"):
             if any(record["text"].count(mark) != 1 for mark in MARKS):
                 raise ValueError(
                     "A text must have one pair of <e1> </e1> and one of <e2> </e2> "
@@ -142,7 +143,7 @@ def build_model(
 
 def labels_of(source: kmmft.data.RecordSource, split: str) -> np.ndarray:
     """The classes or numbers of all records of a split."""
-    records = kmmft.data.read_records(source, split).map(
+    records = kmmft.data.read_records(source, split, on_error="skip").map(
         lambda serialized: kmmft.data.parse_record(serialized, source.features)["label"]
     )
     return np.array(list(records.as_numpy_iterator()))
@@ -193,7 +194,7 @@ def finish_classes(config, run, model, source, learnt, trained) -> dict[str, flo
 
 def finish_numbers(config, run, model, source, learnt, trained) -> dict[str, float]:
     """Tests, exports and reports a regression."""
-    records = kmmft.data.first_records(source, "test", source.split("test").num_records)
+    records = all_records(config, source, "test")
     raw = raw_columns(source, records)
     predicted = model.classify(raw, config.batch_size)["values"][:, 0]
     targets = np.array([record["label"] for record in records])
@@ -241,7 +242,7 @@ def export(config, run, model, source, metrics) -> None:
     if (run.export / "1").exists():
         return
     card = kmmft.export.ModelCard.from_run(run, TITLES[config.task], source, metrics)
-    records = kmmft.data.first_records(source, "test", 3)
+    records = kmmft.data.first_records(source, "test", 3, on_error="skip")
     raw = raw_columns(source, records)
     kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
 

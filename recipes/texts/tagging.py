@@ -11,6 +11,7 @@ import tfrecords_tools
 from kmmft.evaluation import Example, Table
 from kmmft.models import TokenClassifier
 
+from .records import all_records
 from .settings import TextConfig
 
 
@@ -69,11 +70,11 @@ def build_model(config: TextConfig, tag_names: list[str]) -> TokenClassifier:
 
 
 def sentences(
-    source: kmmft.data.RecordSource, split: str
+    config: TextConfig, source: kmmft.data.RecordSource, split: str
 ) -> tuple[list[list[str]], list[list[str]], list[str]]:
     """Words, tags and ids of a split's sentences."""
     names = source.features["tags"].feature.names
-    records = kmmft.data.first_records(source, split, source.split(split).num_records)
+    records = all_records(config, source, split)
     words = [[word.decode() for word in record["words"]] for record in records]
     tags = [[names[tag] for tag in record["tags"]] for record in records]
     return words, tags, [record["id"] for record in records]
@@ -85,7 +86,7 @@ class EntityEvaluator(kmmft.evaluation.EpochEvaluator):
     def __init__(self, config: TextConfig, source: kmmft.data.RecordSource):
         super().__init__()
         self.batch_size = config.batch_size
-        self.words, self.targets, _ = sentences(source, "validation")
+        self.words, self.targets, _ = sentences(config, source, "validation")
 
     def evaluate(self, model: TokenClassifier) -> dict[str, float]:
         predicted = model.tag(self.words, self.batch_size)
@@ -109,7 +110,7 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
             monitor="val_entity_f1" if "O" in names else "val_accuracy",
             callbacks=[EntityEvaluator(config, source)] if "O" in names else [],
         )
-        words, targets, ids = sentences(source, "test")
+        words, targets, ids = sentences(config, source, "test")
     predicted = model.tag(words, config.batch_size)
     metrics = score(source, targets, predicted, names) | trained
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
@@ -143,7 +144,7 @@ def score(source, targets, predicted, names) -> dict[str, float]:
 
 
 def training_tags(source: kmmft.data.RecordSource) -> np.ndarray:
-    tags = kmmft.data.read_records(source, "train").map(
+    tags = kmmft.data.read_records(source, "train", on_error="skip").map(
         lambda record: kmmft.data.parse_record(record, source.features)["tags"]
     )
     return np.fromiter(

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmmft.data import sample_frames, schema
-from kmmft.data.reading import open_source, parse_record, read_records
+from kmmft.data import open_source, parse_record, read_records, sample_frames, schema
 
 from .conftest import encode, write_records
 

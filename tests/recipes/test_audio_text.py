@@ -7,6 +7,7 @@ import pytest
 
 import kmmft
 from recipes import audio_text as recipe
+from tests.data.conftest import write_records
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -39,3 +40,13 @@ def test_one_source_of_data(changes, tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), **changes)
     with pytest.raises(ValueError, match="Either `--manifest` or `--data`"):
         recipe.main(config)
+
+
+def test_a_cut_shard_does_not_keep_it_from_being_tested(tmp_path):
+    record = {"audio": b"", "sample_rate": 1, "num_samples": 0, "captions": ["a"]}
+    records = [record | {"id": str(number)} for number in range(5)]
+    path = write_records(tmp_path, kmmft.data.schema.audio_text(), {"test": records})
+    (shard,) = path.glob("*.tfrecord*")
+    shard.write_bytes(shard.read_bytes()[:-5])
+    evaluator = recipe.make_evaluator(SMOKE, kmmft.data.open_source(path), "test")
+    assert evaluator.ks == (1, 5)

@@ -1,11 +1,15 @@
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import kmmft
+from kmmft.evaluation.predictions import images_by_id
 from recipes import multimodal_classification as recipe
+from tests.data.conftest import write_records
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -88,3 +92,48 @@ def test_bad_number_is_named(tmp_path):
 def test_bad_fusion_is_named():
     with pytest.raises(ValueError, match=r"gated, bilinear.*Received: 'sum'"):
         dataclasses.replace(SMOKE, fusion="sum")
+
+
+def test_skipped_records_do_not_end_the_run_after_training(tmp_path, monkeypatch):
+    """A byte of the first training record is flipped, and the test shard is cut."""
+    features = kmmft.data.schema.labelled(class_names=["cat", "dog"])
+    pixel = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+    splits = {
+        split: [
+            {"id": f"{split}-{i}", "image": pixel, "text": "pet", "label": i % 2}
+            for i in range(4)
+        ]
+        for split in ("train", "test")
+    }
+    path = write_records(tmp_path, features, splits)
+    for file in path.glob("*.tfrecord*"):
+        data = bytearray(file.read_bytes())
+        if "train" in file.name.split(".")[0]:
+            data[data.index(b"train-0")] ^= 1
+        else:
+            del data[-9:]
+        file.write_bytes(data)
+    source = kmmft.data.open_source(path)
+    exported = {}
+    monkeypatch.setattr(
+        kmmft.export,
+        "export_bundle",
+        lambda model, folder, raw, training_sample, **_: exported.update(
+            test=raw, train=training_sample
+        ),
+    )
+    model = types.SimpleNamespace(raw_columns=lambda rows: [row["id"] for row in rows])
+    with kmmft.training.RunDirectory(tmp_path / "run", SMOKE) as run:
+        recipe.export(run, source, model, {})
+    quarantine = (tmp_path / "run/quarantine.jsonl").read_text().splitlines()
+    assert exported["test"] == ["test-0", "test-1", "test-2"]
+    assert exported["train"] == ["train-1", "train-2", "train-3"]
+    assert [json.loads(line)["split"] for line in quarantine] == ["test", "train"]
+    # The pictures of the report, and the labels that weights are made of.
+    found = images_by_id(source, "test", {"test-2", "test-3"})
+    assert found == {"test-2": pixel}
+    balanced = dataclasses.replace(SMOKE, class_weights=True)
+    weights = recipe.weights_of_classes(balanced, source)
+    assert weights == pytest.approx({0: 1.5, 1: 0.75})
+    monkeypatch.setattr(recipe, "read_columns", None)
+    assert recipe.weights_of_classes(SMOKE, source) is None
