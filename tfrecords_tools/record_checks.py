@@ -1,5 +1,6 @@
 """What is wrong with what a record holds."""
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,30 @@ from tfrecords_tools.record_values import kinds_of
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
+
+# Of `kmmft.data.schema.labelled`, with their kinds.
+_NO_INPUTS = (
+    ("id", "text"),
+    ("image", "image"),
+    ("label", "label"),
+    ("num_samples", "integer"),
+    ("sample_rate", "integer"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedRecord:
+    """What was found in a record.
+
+    Attributes:
+        problem: What is wrong with it, or None.
+        id: Its id, or None.
+        lacks_image: Whether it is well without an image, and has none.
+    """
+
+    problem: str | None = None
+    id: str | None = None
+    lacks_image: bool = False
 
 
 class RecordChecks:
@@ -37,6 +62,7 @@ class RecordChecks:
             if isinstance(feature, tfds.features.Image)
             or isinstance(getattr(feature, "feature", None), tfds.features.Image)
         ]
+        self._other_inputs = _inputs_beside_image(features)
         self._sounds = [k for k, kind in kinds_of(features).items() if kind == "audio"]
         if self._sounds and check_images:
             check_soundfile()
@@ -47,35 +73,42 @@ class RecordChecks:
         }
         self._place_of_id: dict[str, str] = {}
 
-    def check(self, payload: bytes | None) -> tuple[str | None, str | None]:
+    def check(self, payload: bytes | None) -> CheckedRecord:
         """Checks one record by itself.
 
         Args:
             payload: The serialised record; None for one that is lost.
 
         Returns:
-            What is wrong with it or None, and its id or None.
+            `CheckedRecord`.
         """
         import tensorflow as tf
 
         from kmmft.data.isolation import first_line
 
         if payload is None:
-            return None, None
+            return CheckedRecord()
         try:
             with tf.device("CPU:0"):
                 record = self._parse(tf.constant(payload))
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            return f"The record lacks its features ({first_line(error)}).", None
+            reason = f"The record lacks its features ({first_line(error)})."
+            return CheckedRecord(reason)
         record_id = record["id"].numpy() if "id" in record else None
         if isinstance(record_id, bytes):
             record_id = record_id.decode(errors="replace")
+        elif record_id is not None:
+            record_id = str(record_id)
         for name, count in self._classes.items():
             label = int(record[name])
             # -1 stands for a label that is not known.
             if not -1 <= label < count:
-                return f"The {name} is {label}, of {count} classes.", record_id
-        return self._image_problem(record) or self._sound_problem(record), record_id
+                reason = f"The {name} is {label}, of {count} classes."
+                return CheckedRecord(reason, record_id)
+        lacks_image = self._lacks_image(record)
+        problem = None if lacks_image else self._image_problem(record)
+        problem = problem or self._sound_problem(record)
+        return CheckedRecord(problem, record_id, lacks_image)
 
     def second_use(self, record_id: str, place: str) -> str | None:
         """Says where an id was before, if it was; not to be called by two threads.
@@ -101,21 +134,38 @@ class RecordChecks:
                     return f"The {key} is {int(record[key])}, of the {name} {value}."
         return None
 
-    def _has_something_else(self, record: dict) -> bool:
-        """Whether a record to classify that lacks its image has another input."""
-        others = set(record) - {*self._images, *self._classes, "id"}
-        values = [record[name].numpy() for name in others] if self._classes else []
+    def _lacks_image(self, record: dict) -> bool:
+        """Whether a record has no image, and another input in its place."""
+        if not self._other_inputs or record["image"].numpy() != b"":
+            return False
+        values = [record[name].numpy() for name in self._other_inputs]
         # NaN, a missing number, is unlike itself.
         return any(value == value and value != b"" for value in values)
 
     def _image_problem(self, record: dict) -> str | None:
         for name in self._images if self.check_images else ():
             images = record[name].numpy()
-            if images == b"" and self._has_something_else(record):
-                continue
             for encoded in [images] if isinstance(images, bytes) else images:
                 try:
                     check_image(encoded, name)
                 except ValueError as error:
                     return str(error)
         return None
+
+
+def _inputs_beside_image(features: "tfds.features.FeaturesDict") -> list[str]:
+    """What may be there in place of an image; nothing, if a record must have its image.
+
+    Only records of `kmmft.data.schema.labelled` may lack it, for a text, a sound, a
+    number or a category.
+    """
+    kinds = kinds_of(features)
+    found = []
+    for name, kind in kinds.items():
+        is_audio = name == kind == "audio"
+        if is_audio or (kind in ("text", "float") and name != "id"):
+            found.append(name)
+        elif (name, kind) not in _NO_INPUTS:
+            return []
+    known = (kinds.get("id"), kinds.get("label"), kinds.get("image"))
+    return found if known == ("text", "label", "image") else []

@@ -13,7 +13,7 @@ from typing import Any
 from kmmft.data.framing import Frame, read_frames
 from tfrecords_tools.finding import Finding
 from tfrecords_tools.progress import progress_bar
-from tfrecords_tools.record_checks import RecordChecks
+from tfrecords_tools.record_checks import CheckedRecord, RecordChecks
 from tfrecords_tools.repair import repair_data
 
 _SHOWN = 20
@@ -28,6 +28,9 @@ class VerifyResult:
         directory: The data directory.
         num_records: Records that are whole, by split.
         findings: What is wrong, in the order of the files.
+        num_without_image: Records that are whole and have no image: those of
+            `kmmft.data.schema.labelled` may have a text, a sound or a table in its
+            place.
         repaired: Whether it was mended.
         as_json: Whether `str()` is JSON.
     """
@@ -35,6 +38,7 @@ class VerifyResult:
     directory: pathlib.Path
     num_records: dict[str, int]
     findings: tuple[Finding, ...]
+    num_without_image: int = 0
     repaired: bool = False
     as_json: bool = False
 
@@ -57,7 +61,9 @@ class VerifyResult:
             end = f"repaired; {lost:,} bad stretches or files are in quarantine/"
         elif self.findings:
             end = f"{len(self.findings):,} faults; --repair keeps all that is whole"
-        return "\n".join([*lines, f"{self.directory}: {counts} whole records; {end}"])
+        lacking = f", {self.num_without_image:,} of them without an image"
+        whole = f"{counts} whole records{lacking if self.num_without_image else ''}"
+        return "\n".join([*lines, f"{self.directory}: {whole}; {end}"])
 
 
 def verify_data(
@@ -105,13 +111,16 @@ def verify_data(
     source = open_source(data)
     checks = RecordChecks(source.features, check_images)
     sums, findings, counts = _sums(pathlib.Path(source.path)), [], {}
+    num_without_image = 0
     total = sum(split.num_records for split in source.splits.values())
     with progress_bar("Verifying", total) as advance:
         for split in source.splits.values():
             for file, declared in zip(split.files, split.shard_lengths, strict=True):
                 found = list(_verify_shard(file, declared, sums, checks, advance))
-                findings += [finding for finding in found if finding is not None]
-                counts[split.name] = counts.get(split.name, 0) + found.count(None)
+                findings += [one for one in found if isinstance(one, Finding)]
+                whole = [one for one in found if isinstance(one, CheckedRecord)]
+                counts[split.name] = counts.get(split.name, 0) + len(whole)
+                num_without_image += sum(one.lacks_image for one in whole)
     findings += _undeclared(source)
     if repair and findings:
         repair_data(source, findings)
@@ -119,6 +128,7 @@ def verify_data(
         pathlib.Path(source.path),
         counts,
         tuple(findings),
+        num_without_image,
         repaired=repair and bool(findings),
         as_json=json,
     )
@@ -130,8 +140,8 @@ def _verify_shard(
     sums: dict[str, str],
     checks: RecordChecks,
     advance: Callable[[], None],
-) -> Iterator[Finding | None]:
-    """What is wrong with a shard, and None for each record that is whole."""
+) -> Iterator[Finding | CheckedRecord]:
+    """What is wrong with a shard, and each record that is whole."""
     shard = os.path.basename(file)
     if not os.path.isfile(file):
         yield Finding(shard, "The shard is missing; copy or build it again.")
@@ -141,23 +151,23 @@ def _verify_shard(
         yield Finding(shard, "The shard is compressed by gzip; unpack it (gunzip).")
         return
     count, sound = 0, True
-    for number, frame, problem, record_id in _checked(file, checks):
+    for number, frame, record in _checked(file, checks):
         advance()
         count += 1
-        lost = frame.payload is None or problem is not None
+        lost = frame.payload is None or record.problem is not None
         if lost or frame.problem:
             sound = False
             yield Finding(
                 shard,
-                problem or frame.problem,
+                record.problem or frame.problem,
                 record=number,
                 offset=frame.offset,
                 num_bytes=frame.num_bytes,
-                id=record_id,
+                id=record.id,
                 lost=lost,
             )
         if not lost:
-            yield None
+            yield record
     if count != declared:
         yield Finding(shard, f"There are {count:,} records; declared are {declared:,}.")
     elif sound and shard in sums and _sha256(file) != sums[shard]:
@@ -166,19 +176,18 @@ def _verify_shard(
 
 def _checked(
     file: str, checks: RecordChecks
-) -> Iterator[tuple[int, Frame, str | None, str | None]]:
-    """Each frame with its number, and what is wrong with what it holds, and its id."""
+) -> Iterator[tuple[int, Frame, CheckedRecord]]:
+    """Each frame with its number, and what was found in it."""
     shard = os.path.basename(file)
     frames = enumerate(read_frames(file))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         while batch := list(itertools.islice(frames, _CHECKED_AT_ONCE)):
             looked = pool.map(lambda pair: checks.check(pair[1].payload), batch)
-            for (number, frame), (problem, record_id) in zip(
-                batch, looked, strict=True
-            ):
-                if problem is None and record_id is not None:
-                    problem = checks.second_use(record_id, f"{shard} record {number}")
-                yield number, frame, problem, record_id
+            for (number, frame), record in zip(batch, looked, strict=True):
+                if record.problem is None and record.id is not None:
+                    problem = checks.second_use(record.id, f"{shard} record {number}")
+                    record = dataclasses.replace(record, problem=problem)
+                yield number, frame, record
 
 
 def _undeclared(source: Any) -> list[Finding]:

@@ -3,6 +3,7 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -186,6 +187,45 @@ def test_files_that_are_too_many_or_missing_or_packed(data):
     assert contents(data) == before
     with pytest.raises(ValueError, match="does not exist"):
         verify_data(data=data / "nowhere")
+
+
+def written(folder, features, records):
+    with DatasetWriter(folder, "set", tfds.features.FeaturesDict(features)) as writer:
+        for number, record in enumerate(records):
+            writer.write("train", {"id": f"{number}"} | record)
+    return writer.directory
+
+
+def test_records_that_may_lack_their_image(tmp_path, encoded_image):
+    """Of `labelled` only, and for another input."""
+    features = schema.labelled(class_names=["a"], numbers=["age"])
+    nothing = {"image": b"", "text": "", "age": np.nan, "label": "a"}
+    given = [{"text": "words"}, {"image": encoded_image(0)}, {"age": 0.0}, {}]
+    data = written(tmp_path, features, [nothing | record for record in given])
+    result = verify_data(data=data)
+    assert result.num_without_image == 2
+    assert "train 3 whole records, 2 of them without an image" in str(result)
+    (finding,) = result.findings
+    assert finding.record == 3 and "image" in finding.reason and finding.lost
+
+
+@pytest.mark.parametrize("also", [{"size": np.int64}, {"tags": tfds.features.Text()}])
+def test_an_image_that_must_be_there(tmp_path, also):
+    """A file name is no input of a schema that is not ours, with lists and dicts."""
+    text = tfds.features.Text()
+    features = dict(schema.labelled(text=False, class_names=["a"]).items())
+    features |= {
+        "file_name": text,
+        "boxes": tfds.features.Sequence({"name": text, "area": np.float32}),
+        "sizes": tfds.features.Sequence(np.float32),
+        "more": also,
+    }
+    record = {"image": b"", "file_name": "a.png", "label": "a", "sizes": [1.0, 2.0]}
+    record |= {"boxes": [{"name": "b", "area": 1.0}], "more": dict.fromkeys(also, 1)}
+    if "tags" in also:
+        record["more"] = {"tags": "x"}
+    (finding,) = verify_data(data=written(tmp_path, features, [record])).findings
+    assert finding.id == "0" and "image" in finding.reason and finding.lost
 
 
 def test_stray_shards_go_into_quarantine(data, pristine):
