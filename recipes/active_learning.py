@@ -14,7 +14,7 @@ classifier is kept in `model.keras`.
 
 With `--simulate` the labels are known, and a table shows the accuracy on test data by
 number of labels for several ways of choosing, against random choice. The presets do
-so: `open_clip_art` takes about RUNTIME on two cores.
+so.
 """
 
 import collections
