@@ -54,6 +54,11 @@ class Config(ComparisonConfig):
     """Stretches of the run; some methods unfreeze weights at their ends."""
     strength: float = 1e-2
     """Strength of l2 and l2_sp."""
+    pseudo_label_threshold: float = 0.95
+    """Least probability at which fix_match takes the model's answer for a label."""
+    unlabelled_ratio: int = 3
+    """Unlabelled examples for each labelled one in fix_match's batches, drawn from all
+    training examples."""
     train_text_encoder: bool = True
     """Whether the methods are for the text encoder too, or it stays frozen."""
     image_size: int = 96
@@ -69,7 +74,12 @@ class Config(ComparisonConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        self.check_counts("max_train_examples", "max_test_examples")
+        self.check_counts("max_train_examples", "max_test_examples", "unlabelled_ratio")
+        if not 0 <= self.pseudo_label_threshold <= 1:
+            raise ValueError(
+                "`--pseudo_label_threshold` must be from 0 to 1. Received: "
+                f"{self.pseudo_label_threshold}."
+            )
         unknown = sorted(set(self.method_names()) - set(METHODS))
         if unknown:
             raise ValueError(

@@ -42,6 +42,7 @@ _FILES = {
     "text_tables": ["BackTranslations", "Synonyms"],
     "tfrecord_files": ["count_records", "find_corrupt_record"],
     "tones": ["write_tones"],
+    "unlabelled": ["add_unlabelled"],
     "video": ["sample_frames"],
     "vocabulary": ["Vocabulary"],
     "wav_headers": ["wav_fault"],

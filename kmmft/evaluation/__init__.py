@@ -11,6 +11,7 @@ from kmmft.evaluation.classification import (
 from kmmft.evaluation.classifier_report import report_classifier
 from kmmft.evaluation.clips import animated_clip
 from kmmft.evaluation.compression import Compression, compression_recall
+from kmmft.evaluation.core_set import core_set
 from kmmft.evaluation.drift_chart import drift_section
 from kmmft.evaluation.environment import environment, peak_memory_mb
 from kmmft.evaluation.epoch_evaluator import EpochEvaluator
@@ -74,6 +75,7 @@ from kmmft.evaluation.show_run import show_run
 from kmmft.evaluation.terminal import print_line, print_table
 from kmmft.evaluation.text_report import caption_table, report_texts
 from kmmft.evaluation.training_cost import TrainingCost
+from kmmft.evaluation.uncertainty import UNCERTAINTIES, uncertainty
 from kmmft.evaluation.written_texts import WrittenTexts, write_about_records
 from kmmft.evaluation.zero_shot import (
     TEMPLATES,
@@ -85,6 +87,7 @@ from kmmft.evaluation.zero_shot_evaluator import ZeroShotEvaluator
 __all__ = [
     "PENALTIES",
     "TEMPLATES",
+    "UNCERTAINTIES",
     "Compression",
     "Confusion",
     "EpochEvaluator",
@@ -112,6 +115,7 @@ __all__ = [
     "compare_methods",
     "compression_recall",
     "confusion_matrix",
+    "core_set",
     "deletion_insertion",
     "drift_section",
     "encode_records",
@@ -155,6 +159,7 @@ __all__ = [
     "start_from_ridge",
     "subset_metrics",
     "subset_table",
+    "uncertainty",
     "wilson_interval",
     "write_about_records",
     "write_projector",

@@ -19,6 +19,7 @@ from kmmft.finetuning.applied_plan import AppliedPlan
 from kmmft.finetuning.batch_norm_statistics import update_batch_norm
 from kmmft.finetuning.fewer_layers import cut_image_encoder, keep_layers
 from kmmft.finetuning.fisher import estimate_fisher
+from kmmft.finetuning.fix_match import FixMatch
 from kmmft.finetuning.gradient_noise import GradientNoise
 from kmmft.finetuning.hidden_units import prune_hidden_units
 from kmmft.finetuning.l2_sp import L2SP, anchor_of
@@ -53,6 +54,7 @@ __all__ = [
     "Bottleneck",
     "CutMix",
     "DoRA",
+    "FixMatch",
     "FreeLB",
     "GradientNoise",
     "LoRA",

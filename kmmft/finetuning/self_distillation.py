@@ -1,7 +1,7 @@
 """Learning from a frozen model, such as the one that training began with."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,7 @@ import tensorflow as tf
 from kmmft.finetuning.mixup import Mixup
 from kmmft.finetuning.output_divergence import comparable, divergence, output_kind
 from kmmft.finetuning.rebuilt_model import rebuild
+from kmmft.training.own_inputs import own_inputs
 from kmmft.training.step_options import Forward, StepOption
 
 
@@ -82,7 +83,7 @@ class SelfDistillation(StepOption):
 
         def run(batch, part=0):
             loss, outputs = forward(batch, part)
-            answers = self.teacher(_own_inputs(self.teacher, batch[0]), training=False)
+            answers = self.teacher(own_inputs(self.teacher, batch[0]), training=False)
             targets = comparable(self.teacher, answers, kind)
             apart = divergence(
                 [tf.stop_gradient(x) for x in targets],
@@ -125,10 +126,3 @@ def starting_copy(model: keras.Model) -> keras.Model:
     copy = rebuild(model)
     copy.trainable = False
     return copy
-
-
-def _own_inputs(teacher: keras.Model, x):
-    names = getattr(teacher, "input", None)
-    if isinstance(names, Mapping) and isinstance(x, Mapping):
-        return {name: x[name] for name in names}
-    return x

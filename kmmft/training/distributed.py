@@ -9,6 +9,7 @@ import tensorflow as tf
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.micro_batches import supervised_gradients
+from kmmft.training.own_inputs import own_inputs
 from kmmft.training.step_options import StepOption, check_options
 
 
@@ -163,6 +164,10 @@ class DistributedTraining:
                 )
                 break
         self._is_first_of_fit = False
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data_batch)
+        if y is not None:
+            # What options of the step take beside is none of the model's.
+            data_batch = (own_inputs(self, x), y, sample_weight)
         with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
 

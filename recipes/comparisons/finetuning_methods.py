@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import kmmft
 from kmmft import finetuning
@@ -17,6 +18,38 @@ from kmmft.finetuning import Plan, Rule, presets
 
 if TYPE_CHECKING:
     from recipes.compare_finetuning import Config
+
+
+def labelled_batches(
+    config: "Config", train: Examples, unlabelled: Examples, seed: int
+) -> tf.data.Dataset:
+    return train.training_batches(config.batch_size, seed, image_changes(config))
+
+
+def batches_with_unlabelled(
+    config: "Config", train: Examples, unlabelled: Examples, seed: int
+) -> tf.data.Dataset:
+    """Beside the labelled ones, others as weakly and as strongly changed."""
+    weak, operations = image_changes(config), kmmft.data.RandAugment()
+
+    def strong(image, seed):
+        # Another crop than the weak view's.
+        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        return operations(weak(image, seed), seed)
+
+    return kmmft.data.add_unlabelled(
+        labelled_batches(config, train, unlabelled, seed),
+        unlabelled,
+        ratio=config.unlabelled_ratio,
+        weak=weak,
+        strong=strong,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+
+
+def image_changes(config: "Config") -> kmmft.data.ImageAugmentation:
+    return kmmft.data.ImageAugmentation(crop_area=(config.smallest_crop, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +63,15 @@ class Method:
             returns.
         finish: Called with the trained model, that, and a function that measures the
             validation accuracy of a model.
+        batches: Makes the training batches, of the settings, the labelled examples,
+            those without labels, and a seed.
     """
 
     plan: Callable[..., Plan]
     options: Callable[..., list] = lambda config: []
     halfway: Callable | None = None
     finish: Callable | None = None
+    batches: Callable[..., tf.data.Dataset] = labelled_batches
 
     def plan_for(
         self, config: "Config", model: kmmft.models.FusionClassifier, train: Examples
@@ -52,6 +88,7 @@ class Method:
         config: "Config",
         model: kmmft.models.FusionClassifier,
         train: Examples,
+        unlabelled: Examples,
         *,
         learning_rate: float,
         seed: int,
@@ -68,13 +105,12 @@ class Method:
                 weight_decay=config.weight_decay,
             )
         )
-        augment = kmmft.data.ImageAugmentation(crop_area=(config.smallest_crop, 1.0))
         half = config.epochs // 2
         for first, last in ((0, half), (half, config.epochs)):
             if first and self.halfway:
                 state = self.halfway(model)
             model.fit(
-                train.training_batches(config.batch_size, seed + first, augment),
+                self.batches(config, train, unlabelled, seed + first),
                 initial_epoch=first,
                 epochs=last,
                 steps_per_epoch=config.steps // config.epochs,
@@ -138,6 +174,10 @@ def adversarial(config: "Config") -> list:
     return [finetuning.FGM(epsilon=radius, layers="image")]
 
 
+def fix_match(config: "Config") -> list:
+    return [finetuning.FixMatch(threshold=config.pseudo_label_threshold)]
+
+
 def own_teacher(model: keras.Model) -> None:
     teacher = finetuning.starting_copy(model)
     model.step_options = [finetuning.SelfDistillation(teacher, temperature=2.0)]
@@ -174,4 +214,5 @@ METHODS: dict[str, Method] = {
     "adversarial": Method(full, options=adversarial),
     "wise_ft": Method(lp_ft, halfway=finetuning.weight_values, finish=mix_with_probe),
     "self_distillation": Method(lp_ft, halfway=own_teacher),
+    "fix_match": Method(full, options=fix_match, batches=batches_with_unlabelled),
 }

@@ -120,6 +120,7 @@ def run_method(
                 config,
                 model,
                 task.train.few(labels, seed),
+                task.train,
                 learning_rate=learning_rate,
                 seed=seed,
                 validate=lambda tried: accuracy(tried, task.validation),

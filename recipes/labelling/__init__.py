@@ -1,0 +1,1 @@
+"""What `recipes.active_learning` is made of."""
