@@ -15,7 +15,7 @@ class TextGeneration(GraphCache):
     """Mixin for a model with encoders and a decoder: writes texts.
 
     The model has `encoders` and `projections` by modality, `decoder`, `search`,
-    `max_length`, and `_texts`, its `TokenTexts`.
+    `max_length`, `_texts`, its `TokenTexts`, and `teach`.
     """
 
     def generate(
@@ -116,6 +116,25 @@ class TextGeneration(GraphCache):
         search = search or self.search
         token_ids = search(self.decoder.step, memory, cache, first, texts.end_id, seed)
         return tf.ensure_shape(token_ids, [None, self.max_length])
+
+    def log_probability(
+        self, inputs: Mapping[str, tf.Tensor], texts: tf.Tensor
+    ) -> tf.Tensor:
+        """How likely the model is to write given texts, whatever its search.
+
+        Args:
+            inputs: The encoders' inputs.
+            texts: string tensor `(batch,)`; what is longer than the model can write is
+                cut off.
+
+        Returns:
+            float32 tensor `(batch,)`: the natural logarithm of each text's probability,
+            that of its end included.
+        """
+        inputs, words, weights = self.teach(inputs, texts)
+        logits = self(inputs, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+        return -tf.reduce_sum(losses * weights, axis=1)
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Writes texts about raw inputs: the function that an exported model runs.
