@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -9,6 +10,7 @@ from keras import ops
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import select_inputs
 from kmmft.models.text_search import TextSearch
+from kmmft.models.token_texts import TokenTexts
 
 
 class TextGeneration(GraphCache):
@@ -101,21 +103,9 @@ class TextGeneration(GraphCache):
         Returns:
             int32 tensor `(batch, max_length)`, which begins with the start token.
         """
-        texts = self._texts
         context, mask = token_context(self.encoders, self.projections, inputs)
-        memory, cache = self.decoder.begin(context, mask, self.max_length - 1)
-        rows = tf.shape(context)[0]
-        first = tf.concat(
-            [
-                tf.fill([rows, 1], texts.start_id),
-                tf.fill([rows, self.max_length - 1], texts.pad_id),
-            ],
-            axis=1,
-        )
-
         search = search or self.search
-        token_ids = search(self.decoder.step, memory, cache, first, texts.end_id, seed)
-        return tf.ensure_shape(token_ids, [None, self.max_length])
+        return write_tokens(self.decoder, self._texts, context, mask, search, seed)
 
     def log_probability(
         self, inputs: Mapping[str, tf.Tensor], texts: tf.Tensor
@@ -156,6 +146,29 @@ class TextGeneration(GraphCache):
         if self.search.draws:
             specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
         return specs
+
+
+def write_tokens(
+    decoder: keras.layers.Layer,
+    texts: TokenTexts,
+    context: tf.Tensor,
+    mask: tf.Tensor,
+    search: TextSearch,
+    seed: int | tf.Tensor,
+) -> tf.Tensor:
+    """Writes texts about a context in a graph, as `TextGeneration.generate_tokens`."""
+    length = texts.max_length
+    memory, cache = decoder.begin(context, mask, length - 1)
+    rows = tf.shape(context)[0]
+    first = tf.concat(
+        [
+            tf.fill([rows, 1], texts.start_id),
+            tf.fill([rows, length - 1], texts.pad_id),
+        ],
+        axis=1,
+    )
+    token_ids = search(decoder.step, memory, cache, first, texts.end_id, seed)
+    return tf.ensure_shape(token_ids, [None, length])
 
 
 def token_context(encoders, projections, inputs):
