@@ -91,15 +91,22 @@ def audio_text() -> tfds.features.FeaturesDict:
     )
 
 
-def image_question_answer() -> tfds.features.FeaturesDict:
+def image_question_answer(
+    several_answers: bool = False,
+) -> tfds.features.FeaturesDict:
     """A question about an image, with its answer.
 
     `image_id` is shared by the questions about one image. `question_type` groups the
     questions in reports and may be empty.
 
+    Args:
+        several_answers: Whether records also have the `answers` of all people who were
+            asked, as in VQA v2; `answer` is then the most frequent of them.
+
     Returns:
         `tfds.features.FeaturesDict` with `id`, `image` (kept encoded on disk),
-        `image_id`, `question`, `question_type` and `answer` (texts).
+        `image_id`, `question`, `question_type` and `answer` (texts), and `answers`
+        (sequence of texts) where asked for.
 
     Example:
         >>> sorted(kmmft.data.schema.image_question_answer())
@@ -107,11 +114,12 @@ def image_question_answer() -> tfds.features.FeaturesDict:
     """
     import tensorflow_datasets as tfds
 
-    texts = ("id", "image_id", "question", "question_type", "answer")
-    return tfds.features.FeaturesDict(
-        {name: tfds.features.Text() for name in texts}
-        | {"image": tfds.features.Image()}
-    )
+    names = ("id", "image_id", "question", "question_type", "answer")
+    features = {name: tfds.features.Text() for name in names}
+    features["image"] = tfds.features.Image()
+    if several_answers:
+        features["answers"] = tfds.features.Sequence(tfds.features.Text())
+    return tfds.features.FeaturesDict(features)
 
 
 def labelled(

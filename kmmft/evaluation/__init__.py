@@ -76,6 +76,11 @@ from kmmft.evaluation.terminal import print_line, print_table
 from kmmft.evaluation.text_report import caption_table, report_texts
 from kmmft.evaluation.training_cost import TrainingCost
 from kmmft.evaluation.uncertainty import UNCERTAINTIES, uncertainty
+from kmmft.evaluation.written_answers import (
+    WrittenAnswers,
+    people_agreement,
+    write_answers,
+)
 from kmmft.evaluation.written_texts import WrittenTexts, write_about_records
 from kmmft.evaluation.zero_shot import (
     TEMPLATES,
@@ -105,6 +110,7 @@ __all__ = [
     "SearchResult",
     "Table",
     "TrainingCost",
+    "WrittenAnswers",
     "WrittenTexts",
     "ZeroShotEvaluator",
     "animated_clip",
@@ -138,6 +144,7 @@ __all__ = [
     "pareto_front",
     "pareto_section",
     "peak_memory_mb",
+    "people_agreement",
     "predict_records",
     "predict_subsets",
     "predict_subsets_of_features",
@@ -162,6 +169,7 @@ __all__ = [
     "uncertainty",
     "wilson_interval",
     "write_about_records",
+    "write_answers",
     "write_projector",
     "write_report",
     "write_search_page",

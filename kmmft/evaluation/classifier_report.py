@@ -1,12 +1,13 @@
-"""The report of a classifier's run."""
+"""The report of a run that answers: a classifier's, or one of written answers."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmmft.data import RecordSource
+from kmmft.evaluation.answered_records import AnsweredRecords
 from kmmft.evaluation.classification import confusion_matrix
-from kmmft.evaluation.predictions import Predictions, show_examples
+from kmmft.evaluation.predictions import show_examples
 from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Table
 from kmmft.training import RunDirectory
@@ -14,7 +15,7 @@ from kmmft.training import RunDirectory
 
 def report_classifier(
     run: RunDirectory,
-    predictions: Predictions,
+    predictions: AnsweredRecords,
     *,
     title: str,
     source: RecordSource,
@@ -30,7 +31,7 @@ def report_classifier(
 
     Args:
         run: The run's directory.
-        predictions: Answers to the test split.
+        predictions: Answers to the test split: `Predictions`, or `WrittenAnswers`.
         title: Heading.
         source: Where the test records are.
         split: Name of the test split.

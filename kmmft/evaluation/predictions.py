@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from kmmft.data import RecordSource, parse_record, read_records
-from kmmft.evaluation.classification import classification_metrics
+from kmmft.evaluation.answered_records import AnsweredRecords
 from kmmft.evaluation.report_parts import Example
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class Predictions(AnsweredRecords):
     """Probabilities of a split's records, beside what the records say.
 
     Attributes:
@@ -33,10 +33,6 @@ class Predictions:
     def confidences(self) -> np.ndarray:
         """Its probability, float array `(records,)`."""
         return self.probabilities.max(axis=-1)
-
-    def text(self, feature: str) -> list[str]:
-        """A string feature of all records, decoded."""
-        return [value.decode(errors="replace") for value in self.records[feature]]
 
     def with_unknown_class(self) -> "Predictions":
         """Adds one class at the end, of probability 0, where a record asks for it.
@@ -58,26 +54,6 @@ class Predictions:
             known: Names of the model's classes.
         """
         return [*known, "(not in the vocabulary)"][: self.probabilities.shape[1]]
-
-    def metrics(
-        self, class_names: Sequence[str], groups: str | None = None
-    ) -> dict[str, float]:
-        """Accuracy with its interval, and F1, as `classification_metrics` gives them.
-
-        Args:
-            class_names: Names of the classes.
-            groups: Text feature by which to group the records as well, such as
-                `question_type`. Records where it is empty are in no group.
-
-        Returns:
-            Flat dict.
-        """
-        return classification_metrics(
-            self.records["label"],
-            self.classes,
-            class_names,
-            groups=self.text(groups) if groups else None,
-        )
 
 
 def predict_records(model: keras.Model, dataset: tf.data.Dataset) -> Predictions:
@@ -147,7 +123,7 @@ def answer_records(
 
 
 def show_examples(
-    predictions: Predictions,
+    predictions: AnsweredRecords,
     source: RecordSource,
     split: str,
     class_names: Sequence[str],
@@ -157,7 +133,8 @@ def show_examples(
     """Chooses examples to look at: mistakes first, the least sure answers foremost.
 
     Args:
-        predictions: What `predict_records` returned, with `id` and `label`.
+        predictions: What `predict_records` or `write_answers` returned; the records
+            have an `id` and a `label`.
         source: Where the records are; their pictures are read again.
         split: Their split.
         class_names: Names of the classes.

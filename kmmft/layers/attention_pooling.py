@@ -1,4 +1,4 @@
-"""Attention pooling: a learnt query reads the tokens."""
+"""Attention pooling: learnt queries read the tokens."""
 
 import keras
 from keras import ops
@@ -6,11 +6,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kmmft")
 class AttentionPooling(keras.layers.Layer):
-    """Pools tokens by multi-head attention from one learnt query.
+    """Pools tokens by multi-head attention from one learnt query, or from several.
 
     Use it where no fixed rule fits, such as the patch tokens of an image encoder.
     It computes `H = LayerNorm(S + Multihead(S, Z, Z))` and returns
-    `LayerNorm(H + FeedForward(H))`, with the learnt query `S` and the tokens `Z`.
+    `LayerNorm(H + FeedForward(H))`, with the learnt queries `S` and the tokens `Z`.
     Padding never counts, whatever it holds, and an example without any real token
     gives zeros.
 
@@ -20,16 +20,19 @@ class AttentionPooling(keras.layers.Layer):
             tokens' width.
         activation: Activation of the feed-forward's hidden layer.
         dropout_rate: Dropout on the attention weights.
+        num_queries: Number of queries, each of which gives a vector: as many tokens as
+            are asked for, however many there were. `None`: one vector.
 
     Call arguments:
         tokens: float tensor `(batch, length, dim)`.
         mask: optional bool tensor `(batch, length)`, True marks real tokens.
 
     Returns:
-        float tensor `(batch, dim)`.
+        float tensor `(batch, dim)`; with `num_queries`, `(batch, num_queries, dim)`.
 
     Raises:
-        ValueError: If `num_heads` does not divide the tokens' width.
+        ValueError: If `num_heads` does not divide the tokens' width, or `num_queries`
+            is not positive.
 
     Example:
         >>> tokens = np.ones((2, 5, 8))
@@ -41,6 +44,8 @@ class AttentionPooling(keras.layers.Layer):
           the multihead attention block, eqs. 6-7, with one seed vector
           (pooling by multihead attention, eq. 11, without the first rFF,
           as in the authors' code).
+        - [Yu et al., 2022](https://arxiv.org/abs/2205.01917), section 3.2, attentional
+          poolers of one and of many queries.
     """
 
     def __init__(
@@ -49,9 +54,16 @@ class AttentionPooling(keras.layers.Layer):
         hidden_dim: int | None = None,
         activation: str = "relu",
         dropout_rate: float = 0.0,
+        num_queries: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if num_queries is not None and num_queries < 1:
+            raise ValueError(
+                "`num_queries` must be positive or None. "
+                f"Received: num_queries={num_queries}."
+            )
+        self.num_queries = num_queries
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.activation = keras.activations.get(activation)
@@ -69,7 +81,9 @@ class AttentionPooling(keras.layers.Layer):
         # === Layers ===
         policy = self.dtype_policy
         self.query = self.add_weight(
-            shape=(1, 1, dim), initializer="glorot_uniform", name="query"
+            shape=(1, self.num_queries or 1, dim),
+            initializer="glorot_uniform",
+            name="query",
         )
         self.attention = keras.layers.MultiHeadAttention(
             self.num_heads,
@@ -107,16 +121,17 @@ class AttentionPooling(keras.layers.Layer):
             query, tokens, attention_mask=ops.expand_dims(mask, 1), training=training
         )
         pooled = self.attention_norm(query + attended)
-        pooled = self.output_norm(pooled + self.output_projection(self.hidden(pooled)))[
-            :, 0
-        ]
-        return ops.where(ops.any(mask, axis=1, keepdims=True), pooled, 0.0)
+        pooled = self.output_norm(pooled + self.output_projection(self.hidden(pooled)))
+        pooled = ops.where(ops.any(mask, axis=1)[:, None, None], pooled, 0.0)
+        return pooled[:, 0] if self.num_queries is None else pooled
 
     def compute_mask(self, inputs, previous_mask=None):
         return None
 
     def compute_output_shape(self, tokens_shape) -> tuple:
-        return (tokens_shape[0], tokens_shape[-1])
+        if self.num_queries is None:
+            return (tokens_shape[0], tokens_shape[-1])
+        return (tokens_shape[0], self.num_queries, tokens_shape[-1])
 
     # === Config ===
     def get_config(self) -> dict:
@@ -126,4 +141,5 @@ class AttentionPooling(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "activation": keras.activations.serialize(self.activation),
             "dropout_rate": self.dropout_rate,
+            "num_queries": self.num_queries,
         }

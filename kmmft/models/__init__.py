@@ -1,6 +1,7 @@
 """Models made of encoders: plain Keras models with their raw inputs' preparation."""
 
 from kmmft.models.beam_search import BeamSearch
+from kmmft.models.coca import CoCa
 from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.dual_encoder import DualEncoder
@@ -23,6 +24,7 @@ from kmmft.models.token_texts import TokenTexts
 
 __all__ = [
     "BeamSearch",
+    "CoCa",
     "ContrastiveTraining",
     "CrossAttentionDecoder",
     "DualEncoder",

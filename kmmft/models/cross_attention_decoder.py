@@ -11,8 +11,8 @@ class CrossAttentionDecoder(keras.layers.Layer):
     """Pre-norm transformer decoder with cross-attention, from scratch.
 
     Each block attends to what is written so far, then to the context, then applies a
-    feed-forward. Padding and padded context never count. Input and output words share
-    their embeddings.
+    feed-forward. Below them there may be blocks that read the text alone. Padding and
+    padded context never count. Input and output words share their embeddings.
 
     Args:
         vocabulary_size: Number of words.
@@ -22,6 +22,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         max_length: Longest text in tokens.
         intermediate_dim: Width of the feed-forward; default: 4 times `hidden_dim`.
         dropout_rate: Dropout in the blocks and on the embeddings.
+        num_text_layers: Number of blocks below that do not see the context.
 
     Call arguments:
         token_ids: int tensor `(batch, length)`.
@@ -55,6 +56,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         max_length: int,
         intermediate_dim: int | None = None,
         dropout_rate: float = 0.0,
+        num_text_layers: int = 0,
         name: str = "decoder",
         **kwargs,
     ):
@@ -71,6 +73,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         self.max_length = max_length
         self.intermediate_dim = intermediate_dim
         self.dropout_rate = dropout_rate
+        self.num_text_layers = num_text_layers
 
     def build(self, token_ids_shape, *_):
         # === Layers ===
@@ -85,25 +88,44 @@ class CrossAttentionDecoder(keras.layers.Layer):
         )
         self.embedding.build((None, None))
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
+        self.text_blocks = [
+            self._block(f"text_block_{number}")
+            for number in range(self.num_text_layers)
+        ]
+        for block in self.text_blocks:
+            block.build((None, None, dim))
         self.blocks = [
-            keras_hub.layers.TransformerDecoder(
-                self.intermediate_dim or 4 * dim,
-                self.num_heads,
-                dropout=self.dropout_rate,
-                activation="gelu",
-                normalize_first=True,
-                dtype=policy,
-                name=f"block_{number}",
-            )
-            for number in range(self.num_layers)
+            self._block(f"block_{number}") for number in range(self.num_layers)
         ]
         for block in self.blocks:
             block.build((None, None, dim), (None, None, dim))
         self.norm = keras.layers.LayerNormalization(dtype=policy, name="norm")
         self.norm.build((None, None, dim))
 
+    def _block(self, name: str) -> keras.layers.Layer:
+        return keras_hub.layers.TransformerDecoder(
+            self.intermediate_dim or 4 * self.hidden_dim,
+            self.num_heads,
+            dropout=self.dropout_rate,
+            activation="gelu",
+            normalize_first=True,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
     def call(self, token_ids, context, context_mask, padding_mask=None, training=None):
         x = self.dropout(self.embedding(token_ids), training=training)
+        x = self.read(x, padding_mask, training)
+        return self.write(x, context, context_mask, padding_mask, training)
+
+    def read(self, x, padding_mask=None, training=None):
+        """Runs embedded words `(batch, length, hidden_dim)` through the text blocks."""
+        for block in self.text_blocks:
+            x = block(x, decoder_padding_mask=padding_mask, training=training)
+        return x
+
+    def write(self, x, context, context_mask, padding_mask=None, training=None):
+        """Logits of the next words, from what `read` returned."""
         for block in self.blocks:
             x = block(
                 x,
@@ -134,11 +156,11 @@ class CrossAttentionDecoder(keras.layers.Layer):
         def zeros(places):
             return ops.zeros((batch, 2, places, *heads), self.compute_dtype)
 
-        cache = [zeros(length) for _ in self.blocks]
+        cache = [zeros(length) for _ in (*self.text_blocks, *self.blocks)]
         memory = {"context": context, "mask": context_mask, "keys": []}
         # Any word will do: only the context's keys and values are kept.
         x = self.embedding(ops.zeros((batch, 1), "int32"))
-        for block, own in zip(self.blocks, cache, strict=True):
+        for block, own in zip(self.blocks, cache[self.num_text_layers :], strict=True):
             x, _, keys = block(
                 x,
                 context,
@@ -167,7 +189,15 @@ class CrossAttentionDecoder(keras.layers.Layer):
         """
         x = self.embedding(token_ids, start_index=index)
         after = []
-        for block, own, keys in zip(self.blocks, cache, memory["keys"], strict=True):
+        below = self.num_text_layers
+        for block, own in zip(self.text_blocks, cache[:below], strict=True):
+            x, own = block(
+                x, self_attention_cache=own, self_attention_cache_update_index=index
+            )
+            after.append(own)
+        for block, own, keys in zip(
+            self.blocks, cache[below:], memory["keys"], strict=True
+        ):
             x, own, _ = block(
                 x,
                 memory["context"],
@@ -196,4 +226,5 @@ class CrossAttentionDecoder(keras.layers.Layer):
             "max_length": self.max_length,
             "intermediate_dim": self.intermediate_dim,
             "dropout_rate": self.dropout_rate,
+            "num_text_layers": self.num_text_layers,
         }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -9,13 +10,14 @@ from keras import ops
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import select_inputs
 from kmmft.models.text_search import TextSearch
+from kmmft.models.token_texts import TokenTexts
 
 
 class TextGeneration(GraphCache):
     """Mixin for a model with encoders and a decoder: writes texts.
 
     The model has `encoders` and `projections` by modality, `decoder`, `search`,
-    `max_length`, and `_texts`, its `TokenTexts`.
+    `max_length`, `_texts`, its `TokenTexts`, and `teach`.
     """
 
     def generate(
@@ -101,21 +103,28 @@ class TextGeneration(GraphCache):
         Returns:
             int32 tensor `(batch, max_length)`, which begins with the start token.
         """
-        texts = self._texts
         context, mask = token_context(self.encoders, self.projections, inputs)
-        memory, cache = self.decoder.begin(context, mask, self.max_length - 1)
-        rows = tf.shape(context)[0]
-        first = tf.concat(
-            [
-                tf.fill([rows, 1], texts.start_id),
-                tf.fill([rows, self.max_length - 1], texts.pad_id),
-            ],
-            axis=1,
-        )
-
         search = search or self.search
-        token_ids = search(self.decoder.step, memory, cache, first, texts.end_id, seed)
-        return tf.ensure_shape(token_ids, [None, self.max_length])
+        return write_tokens(self.decoder, self._texts, context, mask, search, seed)
+
+    def log_probability(
+        self, inputs: Mapping[str, tf.Tensor], texts: tf.Tensor
+    ) -> tf.Tensor:
+        """How likely the model is to write given texts, whatever its search.
+
+        Args:
+            inputs: The encoders' inputs.
+            texts: string tensor `(batch,)`; what is longer than the model can write is
+                cut off.
+
+        Returns:
+            float32 tensor `(batch,)`: the natural logarithm of each text's probability,
+            that of its end included.
+        """
+        inputs, words, weights = self.teach(inputs, texts)
+        logits = self(inputs, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+        return -tf.reduce_sum(losses * weights, axis=1)
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Writes texts about raw inputs: the function that an exported model runs.
@@ -137,6 +146,29 @@ class TextGeneration(GraphCache):
         if self.search.draws:
             specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
         return specs
+
+
+def write_tokens(
+    decoder: keras.layers.Layer,
+    texts: TokenTexts,
+    context: tf.Tensor,
+    mask: tf.Tensor,
+    search: TextSearch,
+    seed: int | tf.Tensor,
+) -> tf.Tensor:
+    """Writes texts about a context in a graph, as `TextGeneration.generate_tokens`."""
+    length = texts.max_length
+    memory, cache = decoder.begin(context, mask, length - 1)
+    rows = tf.shape(context)[0]
+    first = tf.concat(
+        [
+            tf.fill([rows, 1], texts.start_id),
+            tf.fill([rows, length - 1], texts.pad_id),
+        ],
+        axis=1,
+    )
+    token_ids = search(decoder.step, memory, cache, first, texts.end_id, seed)
+    return tf.ensure_shape(token_ids, [None, length])
 
 
 def token_context(encoders, projections, inputs):

@@ -78,6 +78,24 @@ def test_functional_model_round_trip(tmp_path):
     np.testing.assert_array_equal(loaded([TOKENS, MASK]), model([TOKENS, MASK]))
 
 
+def test_several_queries_each_pool_alone(layer):
+    several = AttentionPooling(num_heads=2, hidden_dim=5, num_queries=3)
+    assert several(TOKENS).shape == (*TOKENS.shape[:1], 3, 6)
+    own = {weight.path.split("/", 1)[1]: weight for weight in layer.weights}
+    queries = np.random.default_rng(0).normal(size=(1, 3, 6))
+    for weight in several.weights:
+        name = weight.path.split("/", 1)[1]
+        weight.assign(queries if name == "query" else own[name])
+    pooled = several(TOKENS, mask=MASK)
+    for place in range(3):
+        layer.query.assign(queries[:, place : place + 1])
+        np.testing.assert_allclose(
+            pooled[:, place], layer(TOKENS, mask=MASK), atol=1e-6
+        )
+    with pytest.raises(ValueError, match="num_queries=0"):
+        AttentionPooling(num_heads=2, num_queries=0)
+
+
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="num_heads=4"):
         AttentionPooling(num_heads=4)(TOKENS)

@@ -19,6 +19,7 @@ ARGUMENTS = {
         "hidden_dim": 5,
         "activation": "tanh",
         "dropout_rate": 0.1,
+        "num_queries": 3,
     },
     "BilinearFusion": {**FUSION, "factor": 3},
     "Codebook": {"num_codes": 4, "decay": 0.9, "min_count": 0.2},

@@ -10,6 +10,7 @@ import tensorflow as tf
 import kmmft
 import tfrecords_tools
 from recipes import visual_question_answering as recipe
+from recipes.vqa.settings import FUSIONS
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -153,7 +154,7 @@ def manifest_with(tmp_path, **changed):
     ).directory
 
 
-@pytest.mark.parametrize("name", recipe.FUSIONS)
+@pytest.mark.parametrize("name", FUSIONS)
 def test_every_fusion_flag_fuses_image_and_question(name):
     features = {
         modality: {
@@ -163,7 +164,7 @@ def test_every_fusion_flag_fuses_image_and_question(name):
         }
         for modality in ("image", "question")
     }
-    fused = recipe.FUSIONS[name](16)(features)
+    fused = FUSIONS[name](16)(features)
     assert fused.shape == (2, 16)
 
 

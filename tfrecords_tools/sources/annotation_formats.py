@@ -67,7 +67,7 @@ def flickr30k(file: pathlib.Path) -> Rows:
 
 
 def vqa2(file: pathlib.Path, questions: pathlib.Path) -> Rows:
-    """VQA v2: questions in one file, their most frequent answers in the other."""
+    """VQA v2: questions in one file, their answers in the other."""
     content = _load(questions, "questions")
     asked = {entry["question_id"]: entry for entry in content["questions"]}
     subset = content.get("data_subtype", "")
@@ -85,6 +85,7 @@ def vqa2(file: pathlib.Path, questions: pathlib.Path) -> Rows:
                 "image": image,
                 "question": question.get("question"),
                 "answer": entry.get("multiple_choice_answer"),
+                "answers": [one.get("answer") for one in entry.get("answers", [])],
                 "id": str(entry.get("question_id")),
             },
         )
@@ -145,7 +146,7 @@ def conceptual_captions(file: pathlib.Path) -> Rows:
 def columns(format: Format) -> ManifestColumns:
     """What the rows of a format make."""
     texts = {
-        "vqa2": ("question", "answer"),
+        "vqa2": ("question", "answer", "answers"),
         "gqa": ("question", "answer"),
         "snli_ve": ("text", "label"),
         "hateful_memes": ("text", "label"),

@@ -31,8 +31,8 @@ def build_annotations(
 
     Captions (coco, karpathy, flickr30k, conceptual_captions) become `image_text`, with
     all captions of an image in one record; questions (vqa2, gqa)
-    `image_question_answer`, with the most frequent answer; snli_ve and hateful_memes
-    `labelled`, with image and text.
+    `image_question_answer`, in vqa2 with all people's answers beside the most frequent
+    one; snli_ve and hateful_memes `labelled`, with image and text.
 
     Args:
         format: Format of the files.

@@ -31,6 +31,7 @@ def build_manifest(
     caption_column: str | None = None,
     question_column: str | None = None,
     answer_column: str | None = None,
+    answers_column: str | None = None,
     label_column: str | None = None,
     text_column: str | None = None,
     text_pair_column: str | None = None,
@@ -73,6 +74,8 @@ def build_manifest(
         caption_column: Column with captions; in JSONL and Parquet also lists of them.
         question_column: Column with questions.
         answer_column: Column with answers.
+        answers_column: Column with the answers of all people who were asked, in JSONL
+            and Parquet lists of them; beside `answer_column`.
         label_column: Column with names of classes.
         text_column: Column with texts to classify.
         text_pair_column: Column with second texts, such as hypotheses.
@@ -139,6 +142,7 @@ def build_manifest(
         target=target_column,
         question=question_column,
         answer=answer_column,
+        answers=answers_column,
         id=id_column,
         split=split_column,
         group=group_column,

@@ -30,6 +30,7 @@ class ManifestColumns:
     target: str | None = None
     question: str | None = None
     answer: str | None = None
+    answers: str | None = None
     id: str | None = None
     split: str | None = None
     group: str | None = None
@@ -50,6 +51,7 @@ class ManifestColumns:
             {"video", "caption"},
             {"audio", "caption"},
             {"image", "question", "answer"},
+            {"image", "question", "answer", "answers"},
             {"image", "label"},
             {"text", "label"},
             {"text", "text_pair", "label"},
@@ -62,9 +64,10 @@ class ManifestColumns:
             received = ", ".join(map(_option, sorted(given))) or "none"
             raise ValueError(
                 "The columns must be image and caption; or video and caption; or audio "
-                "and caption; or image, question and answer; or label with image or "
-                "audio, text or both, and numbers and categories; or label or target "
-                "with text and perhaps text_pair (and id and split or group with any). "
+                "and caption; or image, question, answer (and answers); or label with "
+                "image or audio, text or both, and numbers and categories; or label or "
+                "target with text and perhaps text_pair (and id, and split or group, "
+                "with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
@@ -101,6 +104,8 @@ class ManifestColumns:
 
         if self.kind == "rated":
             return schema.rated(text_pair=self.text_pair is not None)
+        if self.kind == "image_question_answer":
+            return schema.image_question_answer(self.answers is not None)
         if self.kind != "labelled":
             return getattr(schema, self.kind)()
         return schema.labelled(

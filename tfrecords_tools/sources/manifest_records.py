@@ -14,7 +14,7 @@ from tfrecords_tools.sources.manifest_cells import is_empty, number_cell, text_c
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
 
-_TEXTS = ("caption", "question", "answer", "label", "text", "text_pair")
+_TEXTS = ("caption", "question", "answer", "answers", "label", "text", "text_pair")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _Row:
         image: Name of the image, video or sound, or None: its path as the manifest
             means it, or the hash of what stands in the manifest itself.
         file: The same, to be read.
-        texts: Text by kind; several only for captions in JSONL.
+        texts: Text by kind; several only for captions and answers, from lists.
         cells: Number or category by column.
         target: The number to predict, or None without a target column.
     """
@@ -118,7 +118,7 @@ def _check(
         if column is None:
             continue
         value = row[column]
-        several = kind == "caption" and isinstance(value, list) and value
+        several = kind in ("caption", "answers") and isinstance(value, list) and value
         if kind == "text" and allow_missing and is_empty(value):
             texts[kind] = [""]
             continue
@@ -247,7 +247,10 @@ def _by_row(
             )
             continue
         line_of_id[row_id] = row.place.line
-        values = {kind: text[0] for kind, text in row.texts.items()} | row.cells
+        values = {
+            kind: texts if kind == "answers" else texts[0]
+            for kind, texts in row.texts.items()
+        } | row.cells
         values["id"] = row_id
         if columns.medium == "image" and row.image is None:
             values["image"] = b""

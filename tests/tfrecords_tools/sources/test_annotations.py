@@ -110,7 +110,10 @@ def test_vqa2(tmp_path, images):
         {
             "question_type": "what is this",
             "multiple_choice_answer": "net",
-            "answers": [{"answer": "net", "answer_id": 1}],
+            "answers": [
+                {"answer": answer, "answer_id": number}
+                for number, answer in enumerate(["net", "net", "a net"])
+            ],
             "image_id": 458752,
             "question_id": 458752000,
         }
@@ -128,6 +131,7 @@ def test_vqa2(tmp_path, images):
     )
     record = records["train"]["458752000"]
     assert (record["question"], record["answer"]) == (b"What?", b"net")
+    assert record["answers"].tolist() == [b"net", b"net", b"a net"]
     assert record["image_id"] == b"COCO_train2014_000000458752.jpg"
 
 

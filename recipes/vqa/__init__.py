@@ -1,0 +1,1 @@
+"""Settings, data, heads and variants of `recipes.visual_question_answering`."""
