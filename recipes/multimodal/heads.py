@@ -49,7 +49,15 @@ def compare_heads(
     Returns:
         Flat dict of means and deviations (`..._std`) over the seeds, such as
         `compared/both/image+text/macro_f1`.
+
+    Raises:
+        ValueError: If `modality_dropout_rate` is 0.
     """
+    if not config.modality_dropout_rate:
+        raise ValueError(
+            "`--compare_seeds` compares with and without modality dropout. "
+            "Received: modality_dropout_rate=0. Give a rate, such as 0.2."
+        )
 
     def run(setting: str, seed: int) -> Mapping[str, float]:
         changed = dataclasses.replace(config, **{**_PLAIN, **SETTINGS[setting]})

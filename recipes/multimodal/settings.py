@@ -73,11 +73,6 @@ class Config(kmmft.training.RecipeConfig):
                 f"{self.train_image_encoder}, train_text_encoder="
                 f"{self.train_text_encoder}. Set both to False."
             )
-        if self.compare_seeds and not self.modality_dropout_rate:
-            raise ValueError(
-                "`--compare_seeds` compares with and without modality dropout. "
-                "Received: modality_dropout_rate=0. Give a rate, such as 0.2."
-            )
 
 
 _FROZEN = {"train_image_encoder": False, "train_text_encoder": False}

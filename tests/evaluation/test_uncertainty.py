@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import scipy.stats
 
 import kmmft
 from kmmft.evaluation import UNCERTAINTIES, uncertainty
@@ -11,7 +10,7 @@ def test_scores_equal_references(classes):
     random = np.random.default_rng(0)
     p = random.dirichlet(np.full(classes, 0.3), 50)
     p[0] = np.eye(classes)[1]
-    expected = scipy.stats.entropy(p, axis=1)
+    expected = -np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0), axis=1)
     np.testing.assert_allclose(uncertainty(p), expected, rtol=1e-9, atol=1e-15)
     for row, margin, least in zip(
         p,

@@ -6,6 +6,8 @@ import pytest
 from tests.models import contrastive_cases as cases
 from tests.worker_processes import run_two_workers
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "plain": {},
     "cached": {"micro_batch_size": 2},

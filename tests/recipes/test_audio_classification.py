@@ -12,6 +12,7 @@ from recipes import audio_classification as recipe
 SMOKE = recipe.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_tells_motions_apart(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), epochs=4)
     metrics = recipe.main(config)

@@ -12,6 +12,7 @@ from tests.data.conftest import write_records
 SMOKE = recipe.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_finds_captions(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), epochs=4)
     # Exports are tested with the other recipe; here one is taken to be there.

@@ -38,6 +38,7 @@ def tiny_encoder(monkeypatch):
     monkeypatch.setattr(kmmft.encoders.ImageEncoder, "from_preset", image_encoder)
 
 
+@pytest.mark.slow
 def test_smoke_preset_goes_on_and_reports(tiny_encoder, tmp_path, monkeypatch):
     config = dataclasses.replace(
         SMOKE, output_dir=str(tmp_path), methods="linear_probe,full", steps=4
@@ -131,6 +132,7 @@ RULES = {
     "adversarial": (FIXED, {}),
     "wise_ft": (PROBE_FIRST, {}),
     "self_distillation": (PROBE_FIRST, {}),
+    "fix_match": (FIXED, {}),
 }
 
 
@@ -158,10 +160,18 @@ def test_what_the_plans_of_all_methods_do(tiny_encoder, monkeypatch):
             encoders["fisher"] = len(encoders["fisher"])
         assert (encoders, head) == RULES[name], name
         assert plan.rules[-1].pattern == "*"
-        options = method.options(config)
-        assert [o.epsilon for o in options] == (
-            [2 * 32 * 3**0.5] if name == "adversarial" else []
-        )
+        # By name, the number that each option of the train step got.
+        options = {
+            type(option).__name__: getattr(
+                option, "epsilon", getattr(option, "threshold", None)
+            )
+            for option in method.options(config)
+        }
+        expected = {
+            "adversarial": {"FGM": 2 * 32 * 3**0.5},
+            "fix_match": {"FixMatch": 0.95},
+        }
+        assert options == expected.get(name, {})
 
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what"]

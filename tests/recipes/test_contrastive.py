@@ -107,6 +107,7 @@ def test_every_loss_trains_a_model(loss, tiny_encoders):
     assert np.abs(model.projections["image"].get_weights()[0] - before).max() > 0
 
 
+@pytest.mark.slow
 def test_class_names_as_captions(tiny_encoders, tmp_path):
     config = dataclasses.replace(
         SMOKE,
