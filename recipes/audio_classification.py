@@ -96,11 +96,7 @@ def build_data(
         split=split,
         preprocess=model.decode_record,
         batch_preprocess=lambda batch: model.prepare_batch(batch, keep_records),
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 

@@ -210,11 +210,7 @@ def build_data(
         preprocess=model.decode_record,
         augment=augment,
         batch_preprocess=model.prepare_batch,
-        batch_size=config.batch_size,
-        training=True,
-        start_step=start_step,
-        input_context=input_context,
-        **config.reading(training=True),
+        **config.reading_from(start_step, input_context),
     )
 
 
@@ -267,12 +263,8 @@ def make_evaluator(config: Config, source: kmmft.data.RecordSource, split: str):
             prefix="val_",
             max_bad_fraction=config.max_bad_fraction,
         )
-    records = source.split(split, on_error="skip").num_records
-    return kmmft.evaluation.RetrievalEvaluator(
-        source,
-        split,
-        ks=[k for k in (1, 5, 10) if k <= records],
-        max_bad_fraction=config.max_bad_fraction,
+    return kmmft.evaluation.RetrievalEvaluator.with_ks_that_fit(
+        source, split, max_bad_fraction=config.max_bad_fraction
     )
 
 

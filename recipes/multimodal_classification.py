@@ -59,11 +59,7 @@ def build_data(
         preprocess=model.decode_record,
         augment=augment if flips else None,
         batch_preprocess=lambda batch: model.prepare_batch(batch, keep_records),
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 

@@ -155,11 +155,7 @@ def build_data(
         preprocess=decode,
         augment=augment,
         batch_preprocess=batch_preprocess,
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 

@@ -147,7 +147,9 @@ def open_data(config: Config) -> RecordSource:
 def build_model(config: Config, source: RecordSource, aggregation: str) -> Model:
     image_encoder = build_image_encoder(config)
     image_encoder.trainable = config.train_image_encoder
-    text_encoder = build_text_encoder(config, source)
+    text_encoder = kmmft.encoders.caption_encoder(
+        config.text_encoder, source, config.sequence_length
+    )
     text_encoder.trainable = config.train_text_encoder
     video_encoder = kmmft.encoders.VideoEncoder(
         image_encoder,
@@ -186,27 +188,13 @@ def build_image_encoder(config: Config) -> kmmft.encoders.ImageEncoder:
     return kmmft.encoders.ImageEncoder(backbone, config.image_size)
 
 
-def build_text_encoder(
-    config: Config, source: RecordSource
-) -> kmmft.encoders.TextEncoder:
-    length = config.sequence_length
-    if config.text_encoder != "small":
-        return kmmft.encoders.TextEncoder.from_preset(
-            config.text_encoder, sequence_length=length
-        )
-    captions = kmmft.data.list_captions(source, "train")
-    return kmmft.encoders.word_encoder(captions, length)
-
-
 def make_evaluator(
     config: Config, source: RecordSource, split: str
 ) -> kmmft.evaluation.RetrievalEvaluator:
-    records = source.split(split, on_error="skip").num_records
-    return kmmft.evaluation.RetrievalEvaluator(
+    return kmmft.evaluation.RetrievalEvaluator.with_ks_that_fit(
         source,
         split,
         features={"video": "video", "text": "captions"},
-        ks=[k for k in (1, 5, 10) if k <= records],
         max_bad_fraction=config.max_bad_fraction,
     )
 

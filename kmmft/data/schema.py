@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kmmft.data.text_schema import question_context as question_context
+from kmmft.data.text_schema import rated as rated
+from kmmft.data.text_schema import tagged as tagged
+
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
@@ -206,93 +210,6 @@ def _columns(
     return {name: tfds.features.Scalar(np.float32) for name in numbers} | {
         name: tfds.features.Text() for name in categories
     }
-
-
-def rated(text_pair: bool = False) -> tfds.features.FeaturesDict:
-    """A text, or two, with a number: a rating, a likeness, a price.
-
-    Args:
-        text_pair: Whether records have a second text, `text_pair`.
-
-    Returns:
-        `tfds.features.FeaturesDict` with `id` and `text` (texts), `label` (float32)
-        and perhaps `text_pair`.
-
-    Example:
-        >>> sorted(kmmft.data.schema.rated(text_pair=True))
-        ['id', 'label', 'text', 'text_pair']
-    """
-    import numpy as np
-    import tensorflow_datasets as tfds
-
-    names = ["id", "text", *(["text_pair"] if text_pair else [])]
-    return tfds.features.FeaturesDict(
-        {name: tfds.features.Text() for name in names}
-        | {"label": tfds.features.Scalar(np.float32)}
-    )
-
-
-def tagged(tag_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """A sentence as words, each with a tag: named entities, parts of speech.
-
-    Args:
-        tag_names: Names of the tags, such as `["O", "B-PER", "I-PER"]`. The number of
-            a tag is its position.
-
-    Returns:
-        `tfds.features.FeaturesDict` with `id`, `words` (sequence of texts without
-        white space) and `tags` (as many class labels).
-
-    Raises:
-        ValueError: If `tag_names` are fewer than two or name a tag twice.
-
-    Example:
-        >>> kmmft.data.schema.tagged(["O", "B-PER", "I-PER"])["tags"].feature.names
-        ['O', 'B-PER', 'I-PER']
-    """
-    names = list(tag_names)
-    if len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(
-            "`tag_names` must list each tag once, and at least two. "
-            f"Received: tag_names={names}."
-        )
-    import tensorflow_datasets as tfds
-
-    label = tfds.features.ClassLabel(names=names)
-    return tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "words": tfds.features.Sequence(tfds.features.Text()),
-            "tags": tfds.features.Sequence(label),
-        }
-    )
-
-
-def question_context() -> tfds.features.FeaturesDict:
-    """A question about a text, with the places of the text that answer it.
-
-    As in SQuAD: `answers` are pieces of `context` as several people chose them, and
-    `answer_starts` their places, in characters. Neither has an element where the
-    context holds no answer (SQuAD v2).
-
-    Returns:
-        `tfds.features.FeaturesDict` with `id`, `title`, `question` and `context`
-        (texts), `answers` (sequence of texts) and `answer_starts` (as many int64).
-
-    Example:
-        >>> sorted(kmmft.data.schema.question_context())
-        ['answer_starts', 'answers', 'context', 'id', 'question', 'title']
-    """
-    import numpy as np
-    import tensorflow_datasets as tfds
-
-    return tfds.features.FeaturesDict(
-        {name: tfds.features.Text() for name in ("id", "title", "question", "context")}
-        | {
-            "answers": tfds.features.Sequence(tfds.features.Text()),
-            "answer_starts": tfds.features.Sequence(tfds.features.Scalar(np.int64)),
-        }
-    )
 
 
 def _audio() -> dict[str, tfds.features.FeatureConnector]:

@@ -39,7 +39,7 @@ from kmmft.encoders.torch_checkpoint import (
     read_torch_checkpoint,
 )
 from kmmft.encoders.video_encoder import VideoEncoder
-from kmmft.encoders.word_encoder import word_encoder
+from kmmft.encoders.word_encoder import caption_encoder, word_encoder
 
 __all__ = [
     "AudioEncoder",
@@ -62,6 +62,7 @@ __all__ = [
     "TextPairEncoder",
     "TextUnpacking",
     "VideoEncoder",
+    "caption_encoder",
     "freeze_batch_norm",
     "load_dual_checkpoint",
     "load_dual_preset",

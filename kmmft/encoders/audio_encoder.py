@@ -1,6 +1,6 @@
 """Any audio backbone as an encoder with one contract."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 import keras_hub
@@ -16,6 +16,7 @@ from kmmft.encoders.audio_features import (
     input_width,
 )
 from kmmft.encoders.features import pooled_tokens
+from kmmft.encoders.masked_inputs import with_mask
 from kmmft.encoders.presets import load_audio_backbone
 from kmmft.encoders.sound_backbone import SoundBackbone
 from kmmft.encoders.speech_encoder import SpeechEncoder
@@ -253,21 +254,8 @@ class AudioEncoder(keras.Model):
             ),
         )
 
-    def _with_mask(self, inputs) -> dict:
-        if not isinstance(inputs, Mapping):
-            inputs = {"audio": inputs}
-        audio, mask = inputs["audio"], inputs.get("audio_mask")
-        # Keras takes no NumPy array beside a tensor.
-        if not isinstance(audio, keras.KerasTensor):
-            audio = ops.convert_to_tensor(audio, "float32")
-        if mask is None:
-            mask = ops.ones_like(audio[..., 0], "bool")
-        elif not isinstance(mask, keras.KerasTensor):
-            mask = ops.convert_to_tensor(mask, "bool")
-        return {"audio": audio, "audio_mask": mask}
-
     def __call__(self, inputs, *args, **kwargs):
-        return super().__call__(self._with_mask(inputs), *args, **kwargs)
+        return super().__call__(with_mask(inputs, "audio"), *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # A frozen encoder gives the same features in training as in use: no dropout.

@@ -3,9 +3,11 @@
 import keras
 import keras_hub
 
+from kmmft.encoders.encoder_half import EncoderHalf
+
 
 @keras.saving.register_keras_serializable("kmmft")
-class Seq2SeqEncoder(keras.Model):
+class Seq2SeqEncoder(EncoderHalf):
     """The encoder of a T5 or BART backbone, without the decoder's weights.
 
     Shares its layers with `backbone`, which may be thrown away.
@@ -59,23 +61,6 @@ class Seq2SeqEncoder(keras.Model):
             **kwargs,
         )
         # === Config ===
-        # Only the configuration is kept: a reference to the backbone would keep
-        # the decoder's weights among this model's.
-        self._backbone_config = keras.saving.serialize_keras_object(backbone)
+        self._keep_config(backbone)
         self.uses_start_token = isinstance(backbone, keras_hub.models.BartBackbone)
         self.max_sequence_length = getattr(backbone, "max_sequence_length", None)
-        self.hidden_dim = backbone.hidden_dim
-
-    def get_config(self) -> dict:
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "backbone": self._backbone_config,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "backbone": backbone})

@@ -3,9 +3,11 @@
 import keras
 import keras_hub
 
+from kmmft.encoders.encoder_half import EncoderHalf
+
 
 @keras.saving.register_keras_serializable("kmmft")
-class SpeechEncoder(keras.Model):
+class SpeechEncoder(EncoderHalf):
     """The encoder of a Whisper or Moonshine backbone, without the decoder's weights.
 
     Shares its layers with `backbone`, which may be thrown away. Whisper attends to the
@@ -78,24 +80,7 @@ class SpeechEncoder(keras.Model):
             **kwargs,
         )
         # === Config ===
-        # Only the configuration is kept: a reference to the backbone would keep
-        # the decoder's weights among this model's.
-        self._backbone_config = keras.saving.serialize_keras_object(backbone)
+        self._keep_config(backbone)
         self.takes_waveform = not is_whisper
         # Frames that Whisper has positions for.
         self.max_frames = backbone.max_encoder_sequence_length if is_whisper else None
-        self.hidden_dim = backbone.hidden_dim
-
-    def get_config(self) -> dict:
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "backbone": self._backbone_config,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "backbone": backbone})

@@ -1,13 +1,12 @@
 """A video as frames that an image encoder sees one by one."""
 
-from collections.abc import Mapping
-
 import keras
 import tensorflow as tf
 from keras import ops
 
 from kmmft import data
 from kmmft.encoders.image_encoder import ImageEncoder
+from kmmft.encoders.masked_inputs import with_mask
 from kmmft.layers import FrameTransformer, Pooling
 
 AGGREGATIONS = ("mean", "sequence_transformer")
@@ -125,7 +124,7 @@ class VideoEncoder(keras.Model):
         """
         video = tf.convert_to_tensor(video)
         if video.dtype != tf.string:
-            return self._with_mask(tf.cast(video, tf.float32))
+            return with_mask(tf.cast(video, tf.float32), "video")
         frames, mask = data.sample_frames(video, self.num_frames)
         shape = tf.concat([tf.shape(frames), (*self.image_encoder.image_size, 3)], 0)
         images = self.image_encoder.preprocess(tf.reshape(frames, [-1]))
@@ -133,21 +132,8 @@ class VideoEncoder(keras.Model):
         static = (*frames.shape, *self.image_encoder.image_size, 3)
         return {"video": tf.ensure_shape(images, static), "video_mask": mask}
 
-    def _with_mask(self, inputs) -> dict:
-        if not isinstance(inputs, Mapping):
-            inputs = {"video": inputs}
-        video, mask = inputs["video"], inputs.get("video_mask")
-        # Keras takes no NumPy array beside a tensor.
-        if not isinstance(video, keras.KerasTensor):
-            video = ops.convert_to_tensor(video, "float32")
-        if mask is None:
-            mask = ops.ones_like(video[..., 0, 0, 0], "bool")
-        elif not isinstance(mask, keras.KerasTensor):
-            mask = ops.convert_to_tensor(mask, "bool")
-        return {"video": video, "video_mask": mask}
-
     def __call__(self, inputs, *args, **kwargs):
-        return super().__call__(self._with_mask(inputs), *args, **kwargs)
+        return super().__call__(with_mask(inputs, "video"), *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # A frozen encoder gives the same features in training as in use: no dropout.

@@ -6,7 +6,31 @@ from collections.abc import Iterable
 import keras
 import keras_hub
 
+from kmmft.data import RecordSource, list_captions
 from kmmft.encoders.text_encoder import TextEncoder
+
+
+def caption_encoder(
+    handle: str, source: RecordSource, sequence_length: int
+) -> TextEncoder:
+    """The text encoder that a recipe's flag names.
+
+    Args:
+        handle: `"small"`, a `word_encoder` of the words of the training captions; or as
+            in `TextEncoder.from_preset`.
+        source: Its records have `captions`; they are only read for `"small"`.
+        sequence_length: As in `TextEncoder`.
+
+    Returns:
+        The encoder.
+
+    Example::
+
+        encoder = kmmft.encoders.caption_encoder("small", source, 16)
+    """
+    if handle != "small":
+        return TextEncoder.from_preset(handle, sequence_length=sequence_length)
+    return word_encoder(list_captions(source, "train"), sequence_length)
 
 
 def word_encoder(

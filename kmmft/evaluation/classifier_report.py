@@ -7,8 +7,8 @@ from typing import Any
 from kmmft.data import RecordSource
 from kmmft.evaluation.answered_records import AnsweredRecords
 from kmmft.evaluation.classification import confusion_matrix
+from kmmft.evaluation.example_report import report_examples
 from kmmft.evaluation.predictions import show_examples
-from kmmft.evaluation.report import write_report
 from kmmft.evaluation.report_parts import Confusion, Table
 from kmmft.training import RunDirectory
 
@@ -45,22 +45,18 @@ def report_classifier(
     Returns:
         The path of the page.
     """
-    rows = run.history()
-    names = dict.fromkeys(name for row in rows for name in row if name != "epoch")
-    return write_report(
-        run.report,
+    return report_examples(
+        run,
+        show_examples(predictions, source, split, class_names, text),
         title=title,
         metrics=metrics,
-        history={name: [row.get(name) for row in rows] for name in names},
-        examples=show_examples(predictions, source, split, class_names, text),
+        tables=tables,
+        sections=sections,
         confusion=Confusion(
             confusion_matrix(
                 predictions.records["label"], predictions.classes, len(class_names)
             ),
             class_names,
         ),
-        config=run.config,
-        tables=tables,
-        sections=sections,
         notes=notes,
     )

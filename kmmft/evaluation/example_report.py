@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmmft.evaluation.report import write_report
-from kmmft.evaluation.report_parts import Example, Table
+from kmmft.evaluation.report_parts import Confusion, Example, Table
 from kmmft.training import RunDirectory
 
 
@@ -16,6 +16,8 @@ def report_examples(
     title: str,
     metrics: Mapping[str, Any],
     tables: Sequence[Table] = (),
+    sections: Sequence[str] = (),
+    confusion: Confusion | None = None,
     notes: str = "",
 ) -> pathlib.Path:
     """Writes a run's `report.html`: numbers, curves, and some examples.
@@ -26,6 +28,8 @@ def report_examples(
         title: Heading.
         metrics: The run's metrics, flat.
         tables: Result tables.
+        sections: More `<section>` elements, such as charts.
+        confusion: The confusion matrix, if there is one.
         notes: A sentence or two on what was run.
 
     Returns:
@@ -39,8 +43,9 @@ def report_examples(
         metrics=metrics,
         history={name: [row.get(name) for row in rows] for name in names},
         examples=examples,
-        confusion=None,
+        confusion=confusion,
         config=run.config,
         tables=tables,
+        sections=sections,
         notes=notes,
     )

@@ -73,6 +73,20 @@ class RetrievalEvaluator(EpochEvaluator):
         self.max_bad_fraction = max_bad_fraction
         self._check()
 
+    @classmethod
+    def with_ks_that_fit(
+        cls, source: RecordSource, split: str, **options
+    ) -> RetrievalEvaluator:
+        """Recall at 1, 5 and 10, without those that a small split is too small for.
+
+        Args:
+            source: What `open_source` returned.
+            split: Name of the split.
+            **options: Further arguments of `RetrievalEvaluator`.
+        """
+        records = source.split(split, on_error="skip").num_records
+        return cls(source, split, ks=[k for k in (1, 5, 10) if k <= records], **options)
+
     def _check(self) -> None:
         if len(self.features) != 2:
             raise ValueError(

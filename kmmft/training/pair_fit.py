@@ -98,9 +98,5 @@ def _batches(
         preprocess=model.decode_record,
         augment=choose,
         batch_preprocess=model.prepare_batch,
-        batch_size=config.batch_size,
-        training=True,
-        start_step=start_step,
-        input_context=input_context,
-        **config.reading(training=True),
+        **config.reading_from(start_step, input_context),
     )

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import tensorflow as tf
+
 from kmmft.training.strategies import check_strategy
 
 
@@ -89,6 +91,34 @@ class RecipeConfig:
         if training and self.data_service:
             options |= {"data_service": self.data_service, "on_error": "raise"}
         return options
+
+    def reading_from(
+        self,
+        start_step: int | None,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> dict[str, Any]:
+        """What a recipe's data function passes on to `kmmft.data.build_dataset`.
+
+        Args:
+            start_step: The step to begin with, as `resumable_fit` gives it; `None`
+                for data that are read once, in order.
+            input_context: Likewise; which host reads.
+
+        Returns:
+            Keyword arguments, also those of `reading`.
+
+        Example:
+            >>> kmmft.training.RecipeConfig(batch_size=8).reading_from(5)["start_step"]
+            5
+        """
+        training = start_step is not None
+        return {
+            "batch_size": self.batch_size,
+            "training": training,
+            "start_step": start_step or 0,
+            "input_context": input_context,
+            **self.reading(training),
+        }
 
     def rounds(self, steps_per_epoch: int) -> tuple[int, int]:
         """Cuts the training into the stretches between two validations.

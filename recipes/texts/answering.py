@@ -10,32 +10,20 @@ import tfrecords_tools
 from kmmft.evaluation import Example, Table
 from kmmft.models import QuestionAnswerer
 
-from .records import all_records
+from .records import all_records, open_records
 from .settings import TextConfig
 
 
 def open_data(config: TextConfig) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the files."""
-    config.check_data()
-    if config.data:
-        source = kmmft.data.open_source(config.data)
-    else:
-        directory = config.data_folder / "questions/1.0.0"
-        if not directory.exists():
-            files = config.split_files()
-            if config.files == "templates":
-                texts = kmmft.data.write_template_texts(config.data_folder / "files")
-                files = [f"{split}={file}" for split, file in texts.squad.items()]
-            tfrecords_tools.build_squad(
-                files=files, output_dir=config.data_folder, name="questions"
-            )
-        source = kmmft.data.open_source(directory)
-    if not {"question", "context", "answers"} <= set(source.features):
-        raise ValueError(
-            "`--task answer` needs records of kmmft.data.schema.question_context. "
-            f"Received: {config.data}, records with {sorted(source.features)}."
-        )
-    return source
+    return open_records(
+        config,
+        tfrecords_tools.build_squad,
+        name="questions",
+        template="squad",
+        schema=kmmft.data.schema.question_context,
+        features={"question", "context", "answers"},
+    )
 
 
 def build_data(
@@ -53,11 +41,7 @@ def build_data(
         preprocess=model.prepare_record,
         augment=model.draw_window,
         batch_preprocess=model.prepare_batch,
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 

@@ -110,11 +110,7 @@ def build_data(
         split=split,
         preprocess=lambda record: {name: record[name] for name in names},
         batch_preprocess=prepare,
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 

@@ -1,8 +1,50 @@
 """The records of a text task, all at once: they are small."""
 
+from collections.abc import Callable
+
 import kmmft
 
 from .settings import TextConfig
+
+
+def open_records(
+    config: TextConfig,
+    build: Callable,
+    name: str,
+    template: str,
+    schema: Callable,
+    features: set[str],
+) -> kmmft.data.RecordSource:
+    """Opens records of a task whose files are told by split, after building them.
+
+    Args:
+        config: The settings.
+        build: Builds the data from the files.
+        name: Of the data.
+        template: Which made-up texts are of this task.
+        schema: What makes their schema, for the error.
+        features: What the records must have.
+
+    Raises:
+        ValueError: If there are no data, or they are of another task.
+    """
+    config.check_data()
+    directory = config.data or config.data_folder / name / "1.0.0"
+    if config.files and not directory.exists():
+        files = config.split_files()
+        if config.files == "templates":
+            texts = kmmft.data.write_template_texts(config.data_folder / "files")
+            made = getattr(texts, template)
+            files = [f"{split}={file}" for split, file in made.items()]
+        build(files=files, output_dir=config.data_folder, name=name)
+    source = kmmft.data.open_source(directory)
+    if not features <= set(source.features):
+        raise ValueError(
+            f"`--task {config.task}` needs records of kmmft.data.schema."
+            f"{schema.__name__}. Received: {config.data}, records with "
+            f"{sorted(source.features)}."
+        )
+    return source
 
 
 def all_records(

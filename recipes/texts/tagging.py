@@ -11,32 +11,20 @@ import tfrecords_tools
 from kmmft.evaluation import Example, Table
 from kmmft.models import TokenClassifier
 
-from .records import all_records
+from .records import all_records, open_records
 from .settings import TextConfig
 
 
 def open_data(config: TextConfig) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the files."""
-    config.check_data()
-    if config.data:
-        source = kmmft.data.open_source(config.data)
-    else:
-        directory = config.data_folder / "sentences/1.0.0"
-        if not directory.exists():
-            files = config.split_files()
-            if config.files == "templates":
-                texts = kmmft.data.write_template_texts(config.data_folder / "files")
-                files = [f"{split}={file}" for split, file in texts.conll.items()]
-            tfrecords_tools.build_conll(
-                files=files, output_dir=config.data_folder, name="sentences"
-            )
-        source = kmmft.data.open_source(directory)
-    if not {"words", "tags"} <= set(source.features):
-        raise ValueError(
-            "`--task tag` needs records of kmmft.data.schema.tagged. Received: "
-            f"{config.data}, records with {sorted(source.features)}."
-        )
-    return source
+    return open_records(
+        config,
+        tfrecords_tools.build_conll,
+        name="sentences",
+        template="conll",
+        schema=kmmft.data.schema.tagged,
+        features={"words", "tags"},
+    )
 
 
 def build_data(
@@ -53,11 +41,7 @@ def build_data(
         split=split,
         preprocess=model.pad_record,
         batch_preprocess=model.prepare_batch,
-        batch_size=config.batch_size,
-        training=start_step is not None,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(start_step is not None),
+        **config.reading_from(start_step, input_context),
     )
 
 
