@@ -80,7 +80,11 @@ class SearchDirectory(kmmft.training.RunDirectory):
 
 
 PRESETS = {
-    "default": Config(recipe="contrastive", search=("learning_rate=1e-5..1e-2:log",)),
+    "default": Config(
+        recipe="contrastive",
+        search=("learning_rate=1e-5..1e-2:log",),
+        metric="val_mean_recall",
+    ),
     "smoke": Config(
         recipe="multimodal_classification",
         recipe_flags="--preset smoke",
