@@ -110,9 +110,11 @@ def facts(question: str, answer: str) -> set[str]:
     Example:
         >>> sorted(facts("does the image not contain a red shape?", "no"))
         ['red']
+        >>> sorted(facts("is no red shape present?", "yes"))
+        []
     """
     named = set(_WORDS.findall(question))
     if answer not in ("yes", "no"):
         return named | {answer}
-    denied = " not " in question
+    denied = not {"no", "not"}.isdisjoint(question.split())
     return named if (answer == "yes") != denied else set()

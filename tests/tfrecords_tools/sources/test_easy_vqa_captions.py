@@ -1,10 +1,15 @@
+import collections
 import json
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image, ImageColor
 
 from tfrecords_tools import build_easy_vqa_captions
-from tfrecords_tools.sources.easy_vqa_captions import facts
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.sources.easy_vqa import read_easy_vqa
+from tfrecords_tools.sources.easy_vqa_captions import COLORS, facts, told_of_images
 
 
 @pytest.mark.parametrize(
@@ -16,6 +21,8 @@ from tfrecords_tools.sources.easy_vqa_captions import facts
         ("is there a triangle in the image?", "no", set()),
         ("is there not a blue shape?", "no", {"blue"}),
         ("does the image not contain a gray shape?", "yes", set()),
+        ("is no teal shape present?", "yes", set()),
+        ("is no teal shape present?", "no", {"teal"}),
     ],
 )
 def test_what_a_question_tells(question, answer, expected):
@@ -47,3 +54,15 @@ def test_captions_of_pictures_that_are_known(tmp_path, encoded_image):
         b"test-0": [b"a red circle"],
         b"test-1": [b"a teal triangle"],
     }
+
+
+def test_colours_are_those_of_the_pixels_of_the_package():
+    pixels = {name: ImageColor.getrgb(name) for name in COLORS}
+    pixels["green"] = ImageColor.getrgb("lime")
+    told = list(told_of_images(read_easy_vqa(None, BadRows(False))))
+    by_split = collections.Counter(first.split for first, _, _ in told)
+    # Training pictures have no split yet: some go to validation.
+    assert by_split == {None: 3542, "test": 880}
+    for first, color, _ in told[::10]:
+        picture = np.asarray(Image.open(first.image).convert("RGB"))
+        assert (picture == pixels[color]).all(axis=-1).any(), first.values["image_id"]
