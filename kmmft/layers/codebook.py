@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kmmft.layers.unit_length import UnitLength
+
 
 @keras.saving.register_keras_serializable("kmmft")
 class Codebook(keras.layers.Layer):
@@ -17,8 +19,10 @@ class Codebook(keras.layers.Layer):
     Args:
         num_codes: Number of codes.
         decay: Of the moving averages.
-        min_count: A code is revived when the moving average of how many vectors chose
-            it in a step falls below this.
+        min_share: A code is revived when the moving average of how many vectors chose
+            it falls below this share of the average code's.
+        unit_length: Whether codes have length one, for vectors of length one. Vectors
+            that may shrink do so, all onto a few codes that are close together.
 
     Call arguments:
         vectors: float tensor `(..., dim)`.
@@ -38,14 +42,16 @@ class Codebook(keras.layers.Layer):
     References:
         - [van den Oord et al., 2017](https://arxiv.org/abs/1711.00937), eq. 1 and 2;
           appendix A.1 for the moving averages.
+        - [Yu et al., 2022](https://arxiv.org/abs/2110.04627), 3.2 (unit length).
         - [Dhariwal et al., 2020](https://arxiv.org/abs/2005.00341), 3.1 (revival).
     """
 
     def __init__(
         self,
         num_codes: int,
-        decay: float = 0.99,
-        min_count: float = 0.1,
+        decay: float = 0.95,
+        min_share: float = 0.05,
+        unit_length: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -56,7 +62,9 @@ class Codebook(keras.layers.Layer):
             )
         self.num_codes = num_codes
         self.decay = decay
-        self.min_count = min_count
+        self.min_share = min_share
+        self.unit_length = unit_length
+        self._to_unit = UnitLength(dtype="float32")
 
     def build(self, input_shape):
         dim = input_shape[-1]
@@ -128,12 +136,15 @@ class Codebook(keras.layers.Layer):
         decay = ops.where(ops.any(self.counts > 0), self.decay, 0.0)
         counts = decay * self.counts + (1 - decay) * counts
         sums = decay * self.sums + (1 - decay) * sums
-        dead = counts < self.min_count
-        counts = ops.where(dead, 1.0, counts)
-        sums = ops.where(dead[:, None], replacements, sums)
+        average = ops.mean(counts)
+        dead = counts < self.min_share * average
+        # As much used as the average, so that it has time to be chosen.
+        counts = ops.where(dead, average, counts)
+        sums = ops.where(dead[:, None], average * replacements, sums)
         self.counts.assign(counts)
         self.sums.assign(sums)
-        self.codes.assign(sums / counts[:, None])
+        codes = sums / counts[:, None]
+        self.codes.assign(self._to_unit(codes) if self.unit_length else codes)
 
     def compute_output_spec(self, vectors):
         shape = tuple(vectors.shape)
@@ -147,5 +158,6 @@ class Codebook(keras.layers.Layer):
             **super().get_config(),
             "num_codes": self.num_codes,
             "decay": self.decay,
-            "min_count": self.min_count,
+            "min_share": self.min_share,
+            "unit_length": self.unit_length,
         }

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.data import decode_image, decode_images
-from kmmft.layers import Codebook
+from kmmft.layers import Codebook, UnitLength
 from kmmft.models.image_tokenizer_blocks import (
     decode_blocks,
     encode_blocks,
@@ -23,8 +23,10 @@ class ImageTokenizer(ImageTokenizerTraining, keras.Model):
 
     A functional Keras model with a convolutional encoder, a `kmmft.layers.Codebook`
     and a decoder. `fit` takes batches of images, or dicts with `image`; see
-    `ImageTokenizerTraining` for its losses. Layers that stand between have
-    GroupNorm, so nothing depends on the other images of a batch.
+    `ImageTokenizerTraining` for its losses. Vectors and codes have length one: vectors
+    that may shrink leave most codes unused. Layers that stand between have LayerNorm
+    over the channels of a place, so nothing depends on the other images of a batch;
+    GroupNorm over whole images takes a plain picture's colours away.
 
     Args:
         image_size: Height and width, or one number for both. Each must divide by 2 to
@@ -56,7 +58,8 @@ class ImageTokenizer(ImageTokenizerTraining, keras.Model):
 
     References:
         - [Esser et al., 2021](https://arxiv.org/abs/2012.09841), 3.1.
-        - [Yu et al., 2022](https://arxiv.org/abs/2110.04627), 3.2 (narrow codes).
+        - [Yu et al., 2022](https://arxiv.org/abs/2110.04627), 3.2 (narrow codes of
+          unit length).
     """
 
     def __init__(
@@ -76,8 +79,9 @@ class ImageTokenizer(ImageTokenizerTraining, keras.Model):
         image = keras.Input((*size, 3), name="image")
         scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaled")(image)
         x = encode_blocks(scaled, widths, blocks)
-        vectors = keras.layers.Dense(code_dim, name="to_codes")(x)
-        codebook = Codebook(num_codes, name="codebook")
+        x = keras.layers.Dense(code_dim, name="to_codes")(x)
+        vectors = UnitLength(name="unit_length")(x)
+        codebook = Codebook(num_codes, unit_length=True, name="codebook")
         codes = codebook(vectors)
         drawing = _decoder(vectors.shape[1:], widths, blocks)
         grid = vectors.shape[1:3]

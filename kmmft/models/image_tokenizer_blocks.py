@@ -49,7 +49,7 @@ def patch_discriminator(
     for level, width in enumerate(widths):
         x = _conv(width, 4, strides=2, name=f"conv_{level}")(x)
         if level:
-            x = _norm(width, f"norm_{level}")(x)
+            x = keras.layers.LayerNormalization(name=f"norm_{level}")(x)
         x = keras.layers.LeakyReLU(0.2, name=f"leaky_{level}")(x)
     logits = _conv(1, 3, name="logits", dtype="float32")(x)
     return keras.Model(image, ops.squeeze(logits, -1), name="discriminator")
@@ -64,14 +64,8 @@ def _residual(x: Tensor, width: int, name: str) -> Tensor:
 
 
 def _activated(x: Tensor, name: str) -> Tensor:
-    x = _norm(x.shape[-1], f"{name}_norm")(x)
+    x = keras.layers.LayerNormalization(name=f"{name}_norm")(x)
     return keras.layers.Activation("silu", name=f"{name}_silu")(x)
-
-
-def _norm(width: int, name: str) -> keras.layers.Layer:
-    # Of the batch's other examples it knows nothing, unlike BatchNorm.
-    groups = next(groups for groups in (32, 16, 8, 4, 2, 1) if width % groups == 0)
-    return keras.layers.GroupNormalization(min(groups, width), name=name)
 
 
 def _conv(width: int, size: int, **kwargs) -> keras.layers.Layer:

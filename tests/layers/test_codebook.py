@@ -8,7 +8,7 @@ import kmmft
 
 @pytest.fixture
 def codebook():
-    layer = kmmft.layers.Codebook(num_codes=4, decay=0.9, min_count=0.1)
+    layer = kmmft.layers.Codebook(num_codes=4, decay=0.9, min_share=0.1)
     layer.build((None, 2))
     layer.codes.assign(np.array([[0, 0], [1, 0], [0, 1], [5, 5]], "float32"))
     return layer
@@ -49,11 +49,26 @@ def test_codes_are_moving_averages_of_their_vectors(codebook):
         chosen = np.eye(4)[nearest]
         counts = decay * counts + (1 - decay) * chosen.sum(0)
         sums = decay * sums + (1 - decay) * chosen.T @ vectors
-        dead = counts < 0.1
-        counts, sums = np.where(dead, 1, counts), np.where(dead[:, None], 7, sums)
+        average = counts.mean()
+        dead = counts < 0.1 * average
+        counts = np.where(dead, average, counts)
+        sums = np.where(dead[:, None], average * 7, sums)
         np.testing.assert_allclose(codebook.codes, sums / counts[:, None], rtol=1e-5)
     # The one at (5, 5), which nobody chose, was put onto a vector at once.
-    assert counts[3] < 1
+    assert 0 < counts[3] < 1.25
+    assert codebook.codes.numpy()[3].max() > 6
+
+
+def test_codes_of_unit_length():
+    unit = kmmft.layers.Codebook(num_codes=4, unit_length=True)
+    unit.build((None, 2))
+    vectors = VECTORS.reshape(-1, 2)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    for _ in range(3):
+        ids = unit(vectors)["ids"]
+        unit.update(*unit.statistics(vectors, ids), vectors)
+        length = np.linalg.norm(unit.codes.numpy(), axis=-1)
+        np.testing.assert_allclose(length, 1, rtol=1e-5)
 
 
 def test_config(codebook):

@@ -15,7 +15,7 @@ def make_model(**compiled):
         8, num_codes=6, code_dim=2, widths=(4, 4), blocks=0, discriminator_widths=(4,)
     )
     compiled = {"adversarial_weight": 0.5, **compiled}
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), **compiled)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), **compiled)
     return model
 
 
