@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import keras_hub
 import numpy as np
@@ -157,3 +159,23 @@ def test_only_its_own_losses_and_whole_batches():
     model.micro_batch_size = 4
     with pytest.raises(ValueError, match="micro_batch_size=4"):
         model.fit(IMAGES, batch_size=8, verbose=0)
+
+
+def test_colours_outlive_the_codes():
+    random = np.random.default_rng(0)
+    colors = np.array(list(itertools.product((0, 200), repeat=3)), "float32")
+    wanted = np.arange(64) % 8
+    corners = random.integers(0, 9, (64, 2))
+    images = np.full((64, 16, 16, 3), 235, "float32")
+    images += random.integers(-20, 21, (64, 1, 1, 3))
+    for image, color, (top, left) in zip(images, wanted, corners, strict=True):
+        image[top : top + 8, left : left + 8] = colors[color]
+    keras.utils.set_random_seed(0)
+    model = kmmft.models.ImageTokenizer(16, 32, 4, widths=(16, 16), blocks=0)
+    model.compile(keras.optimizers.Adam(4e-3), adversarial_weight=0.0)
+    model.fit(images, batch_size=16, epochs=40, verbose=0)
+    redrawn = model.decode(model.encode(images)).astype("float32")
+    rows, columns = corners.T + 4
+    middle = redrawn[np.arange(64), rows, columns]
+    found = np.abs(middle[:, None] - colors).sum(-1).argmin(-1)
+    assert (found == wanted).mean() > 0.9
