@@ -44,17 +44,22 @@ class Config(kmmft.training.RecipeConfig):
     colour of the drawn pictures; empty for none."""
     image_size: int = 64
     """Height and width of the pictures in pixels."""
+    smallest_crop: float = 0.8
+    """Smallest part of a training image's area that is cut out; 1 for all of it."""
+    horizontal_flip: bool = True
+    """Whether training images are mirrored at random: not if texts tell left from
+    right."""
     sequence_length: int = 8
     """Tokens of a text, special tokens included."""
     train_text_encoder: bool = False
     """Whether the text encoder's weights are trained, or stay frozen."""
     num_codes: int = 128
     """Codes of the image tokenizer."""
-    tokenizer_blocks: int = 1
+    tokenizer_blocks: int = 0
     """Residual blocks of the image tokenizer at each size."""
-    tokenizer_epochs: int = 20
+    tokenizer_epochs: int = 25
     """Passes over the training data for the image tokenizer."""
-    tokenizer_learning_rate: float = 1e-3
+    tokenizer_learning_rate: float = 2e-3
     """Highest learning rate of the image tokenizer."""
     perceptual_weight: float = 0.1
     """Weight of the distance that the image encoder sees; 0 for pixels alone."""
@@ -68,7 +73,7 @@ class Config(kmmft.training.RecipeConfig):
     """Blocks of the transformer."""
     caption_dropout: float = 0.1
     """How often a text is left out in training, for guidance."""
-    guidance_scale: float = 2.0
+    guidance_scale: float = 2.5
     """How much more than in training the text counts in drawing; 1: not more."""
     temperature: float = 1.0
     """Of the drawing; less is closer to the likeliest picture."""
@@ -76,7 +81,7 @@ class Config(kmmft.training.RecipeConfig):
     """The likeliest codes that add up to this may be drawn."""
     pictures_per_text: int = 10
     """Pictures that are drawn of each text in the test."""
-    epochs: int = 60
+    epochs: int = 40
     """Passes over the training data for the transformer."""
     batch_size: int = 32
     """Examples in one step, over all devices together."""
@@ -92,7 +97,6 @@ PRESETS = {
         image_size=32,
         sequence_length=8,
         num_codes=16,
-        tokenizer_blocks=0,
         tokenizer_epochs=1,
         perceptual_weight=0.0,
         hidden_dim=16,
@@ -139,6 +143,15 @@ def build_data(
 ) -> tf.data.Dataset:
     """Batches of pictures and texts; endless and shuffled if `start_step` is given."""
     reword = kmmft.data.TextAugmentation(caption_dropout_rate=config.caption_dropout)
+    # Colours are what texts speak of, and so are shapes.
+    change = kmmft.data.ImageAugmentation(
+        crop_area=(config.smallest_crop, 1.0),
+        crop_aspect_ratio=(1.0, 1.0),
+        horizontal_flip=config.horizontal_flip,
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.0,
+    )
 
     def decode(record):
         return {
@@ -147,7 +160,10 @@ def build_data(
         }
 
     def augment(record, seed):
-        return {**record, "text": reword(record["text"], seed)}
+        return {
+            "image": change(record["image"], seed),
+            "text": reword(record["text"], seed),
+        }
 
     return kmmft.data.build_dataset(
         source,
@@ -187,7 +203,6 @@ def train_tokenizer(
         config.image_size,
         config.num_codes,
         code_dim=8,
-        widths=(32, 64, 64),
         blocks=config.tokenizer_blocks,
     )
     perceptual = None

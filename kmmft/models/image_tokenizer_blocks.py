@@ -11,6 +11,8 @@ Tensor = keras.KerasTensor
 def encode_blocks(x: Tensor, widths: Sequence[int], blocks: int) -> Tensor:
     """Halves height and width once for each of the widths."""
     for level, width in enumerate(widths):
+        if level:
+            x = _activated(x, f"encoder_{level}")
         size = 4 if level == 0 else 3
         x = _conv(width, size, strides=2, name=f"down_{level}")(x)
         for index in range(blocks):
@@ -24,6 +26,8 @@ def decode_blocks(x: Tensor, widths: Sequence[int], blocks: int) -> Tensor:
         x = _conv(width, 3, name=f"into_{level}")(x)
         for index in range(blocks):
             x = _residual(x, width, f"decoder_{level}_{index}")
+        # The same as behind the next layer, for a quarter of the work.
+        x = _activated(x, f"decoder_{level}")
         x = keras.layers.UpSampling2D(name=f"up_{level}")(x)
     x = _conv(widths[0], 3, name="decoder_smooth")(x)
     return _activated(x, "decoder_end")

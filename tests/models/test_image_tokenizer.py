@@ -40,7 +40,7 @@ def test_replicas_train_as_one_device(trained, two_replicas):
         model = make_model()
     history = model.fit(IMAGES, batch_size=8, epochs=3, shuffle=False, verbose=0)
     for there, here in zip(numbers(model), numbers(trained[0]), strict=True):
-        np.testing.assert_allclose(there, here, atol=1e-5)
+        np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-5)
     for name in ("loss", "l1", "discriminator"):
         np.testing.assert_allclose(
             history.history[name], trained[1][name], rtol=1e-4, atol=1e-5
