@@ -42,6 +42,11 @@ class Config(kmmft.training.RecipeConfig):
     judge: str = ""
     """SavedModel of the recipe visual_question_answering, which is asked for shape and
     colour of the drawn pictures; empty for none."""
+    ranker: str = ""
+    """Run directory of the recipe contrastive, whose model keeps the best of several
+    pictures of a text in the test; empty for none."""
+    candidates: int = 4
+    """Pictures that the ranker chooses from."""
     image_size: int = 64
     """Height and width of the pictures in pixels."""
     smallest_crop: float = 0.8
@@ -294,7 +299,11 @@ def draw(
     real = list(data.unbatch().as_numpy_iterator())
     texts = sorted({record["text"].decode() for record in real})
     texts = [text for text in texts for _ in range(config.pictures_per_text)]
-    pictures = model.generate(texts, seed=config.seed, **drawing_settings(config))
+    settings = drawing_settings(config)
+    if config.ranker:
+        settings["ranker"] = kmmft.models.load_dual_encoder(config.ranker)
+        settings["candidates"] = config.candidates
+    pictures = model.generate(texts, seed=config.seed, **settings)
     return texts, pictures, np.stack([record["image"] for record in real])
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kmmft.models.best_pictures import best_pictures
+from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.sampling import filter_logits, sample
 from kmmft.models.served_rows import ServedFunction, ServedRows
@@ -32,6 +34,8 @@ class ImageGeneration(GraphCache):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        candidates: int = 1,
+        ranker: DualEncoder | None = None,
         batch_size: int = 64,
     ) -> np.ndarray:
         """Draws one picture of each text.
@@ -45,20 +49,39 @@ class ImageGeneration(GraphCache):
             top_k: As in `kmmft.models.sampling.filter_logits`.
             top_p: Likewise.
             seed: The same seed draws the same pictures.
+            candidates: How many are drawn of each text for the ranker to choose from.
+            ranker: A `DualEncoder`, by which the picture that fits its text best is
+                kept (`kmmft.models.best_pictures`).
             batch_size: How many are drawn at a time.
 
         Returns:
             uint8 array `(texts, height, width, 3)`.
 
         Raises:
-            ValueError: If there is no text.
+            ValueError: If there is no text, or several candidates without a ranker.
 
         References:
             - [Ho & Salimans, 2022](https://arxiv.org/abs/2207.12598), eq. 6.
         """
         if not len(texts):
             raise ValueError("There must be a text to draw. Received: none.")
-        setting = (float(guidance_scale), float(temperature), top_k, top_p)
+        if candidates < 1 or (candidates > 1) != (ranker is not None):
+            raise ValueError(
+                "`candidates` above 1 and a `ranker` to choose from them belong "
+                f"together. Received: candidates={candidates}, ranker={ranker}."
+            )
+        pictures = self._generate(
+            np.repeat(texts, candidates),
+            seed,
+            batch_size,
+            (float(guidance_scale), float(temperature), top_k, top_p),
+        )
+        if ranker is None:
+            return pictures
+        shape = (len(texts), candidates, *pictures.shape[1:])
+        return best_pictures(ranker, texts, pictures.reshape(shape))
+
+    def _generate(self, texts, seed, batch_size, setting) -> np.ndarray:
         draw = self._in_graph(
             setting, lambda texts, seeds: self.draw_texts(texts, seeds, *setting)
         )

@@ -94,6 +94,38 @@ def test_seeds(model):
         model.generate([])
 
 
+class Brightness:
+    """Ranks dark pictures first for "blue", bright ones for all other texts."""
+
+    def encode_image(self, files):
+        light = [tf.reduce_mean(tf.cast(tf.io.decode_png(f), "float32")) for f in files]
+        return np.stack([light, np.ones(len(files))], axis=1)
+
+    def encode_text(self, texts):
+        return np.array([[-1 if text == "blue" else 1, 0] for text in texts])
+
+
+def test_the_ranker_keeps_the_best_candidate(model):
+    drawn = model.generate(np.repeat(TEXTS, 3), seed=2)
+    kept = model.generate(TEXTS, seed=2, candidates=3, ranker=Brightness())
+    light = drawn.reshape(4, 3, -1).mean(axis=-1)
+    best = [
+        one.argmin() if t == "blue" else one.argmax()
+        for t, one in zip(TEXTS, light, strict=True)
+    ]
+    assert len(np.unique(light[1])) > 1
+    expected = drawn.reshape(4, 3, 8, 8, 3)[np.arange(4), best]
+    np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"candidates": 2}, {"ranker": Brightness()}, {"candidates": 0}]
+)
+def test_candidates_and_ranker_belong_together(model, wrong):
+    with pytest.raises(ValueError, match="Received: candidates="):
+        model.generate(TEXTS, **wrong)
+
+
 def test_guidance(model):
     seeds = tf.zeros(len(TEXTS), tf.int32)
 
