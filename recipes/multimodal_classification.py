@@ -1,24 +1,27 @@
-"""Classifies examples of image, text and table, of which some may be missing.
+"""Classifies examples of image, text, sound and table, of which some may be missing.
 
-Data: `--csv FILE`, a manifest with a column of labels and columns of image paths, of
-texts, of numbers and of categories, or some of them; or `--data DIR`, records of
-`kmmft.data.schema.labelled`. Cells may be empty. The served model takes an empty string
-for an image, a text or a category that is missing, and NaN for a number: modality
-dropout prepares it for that, and a table shows what it is worth with each subset of its
-modalities. With `--compare_seeds 3` another table shows what modality dropout, class
-weights and the focal loss change. The report also shows how far each layer moved from
-its pretrained start.
+Data: `--csv FILE`, a manifest with a column of labels and columns of paths of images
+and of sounds, of texts, of numbers and of categories, or some of them; or `--data DIR`,
+records of `kmmft.data.schema.labelled`. Cells may be empty. The served model takes an
+empty string for an image, a sound, a text or a category that is missing, and NaN for a
+number: modality dropout prepares it for that, and a table shows what it is worth with
+each subset of its modalities. With `--compare_seeds 3` another table shows what
+modality dropout, class weights and the focal loss change. The report also shows how far
+each layer moved from its pretrained start.
 
     python -m recipes.multimodal_classification --preset smoke
     python -m recipes.multimodal_classification --preset sentiment --csv posts.csv
     python -m recipes.multimodal_classification --preset entailment
     python -m recipes.multimodal_classification --preset medical
+    python -m recipes.multimodal_classification --preset sounds
     python -m recipes.multimodal_classification --preset open_clip_art
 
 `sentiment` takes your own manifest. `entailment` says whether a picture of easy-VQA
 entails, contradicts or leaves open a hypothesis. `medical` has drawn pictures, reports,
-numbers and few examples of its worst class. `open_clip_art` tells eight kinds of
-drawings by picture and title, above frozen encoders.
+numbers and few examples of its worst class. `sounds` has tones, or your own with
+`--sounds FILE`, beside drawn pictures and texts of which a part is wrong.
+`open_clip_art` tells eight kinds of drawings by picture and title, above frozen
+encoders.
 """
 
 import dataclasses
@@ -78,6 +81,8 @@ def build_encoders(
             config.text_encoder, sequence_length=config.sequence_length
         )
         encoders["text"].trainable = config.train_text_encoder
+    if "audio" in source.features:
+        encoders["audio"] = config.build_audio_encoder()
     numbers, categories = table_columns(source)
     if numbers or categories:
         values = read_columns(source, [*numbers, *categories])

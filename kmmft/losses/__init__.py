@@ -5,6 +5,7 @@ from kmmft.losses.distillation import Distillation
 from kmmft.losses.embeddings import Embeddings
 from kmmft.losses.info_nce import InfoNCE
 from kmmft.losses.matryoshka import Matryoshka
+from kmmft.losses.sampled_softmax import sampled_softmax
 from kmmft.losses.siglip import SigLIP
 from kmmft.losses.similarity_discrimination import SimilarityDiscrimination
 from kmmft.losses.sparse_targets import SparseTargets
@@ -24,5 +25,6 @@ __all__ = [
     "SparseTargets",
     "SupervisedContrastive",
     "Triplet",
+    "sampled_softmax",
     "task_loss",
 ]

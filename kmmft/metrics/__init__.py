@@ -9,6 +9,7 @@ from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
 from kmmft.metrics.mean_discrepancy import MeanDiscrepancy, mean_discrepancy
 from kmmft.metrics.meteor import meteor
+from kmmft.metrics.next_item import next_item_gains
 from kmmft.metrics.regression import regression_metrics
 from kmmft.metrics.retrieval import (
     retrieval_metrics,
@@ -43,6 +44,7 @@ __all__ = [
     "full_precision",
     "mean_discrepancy",
     "meteor",
+    "next_item_gains",
     "normalize_answer",
     "normalize_squad_answer",
     "regression_metrics",

@@ -15,6 +15,7 @@ from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.question_answerer import QuestionAnswerer
 from kmmft.models.question_batches import question_batches
+from kmmft.models.sequence_recommender import SequenceRecommender
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
@@ -39,6 +40,7 @@ __all__ = [
     "PrefixDecoder",
     "QuestionAnswerer",
     "Sampling",
+    "SequenceRecommender",
     "TextToImage",
     "TightVideoText",
     "TokenClassifier",

@@ -173,11 +173,8 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         }
         return inputs, token_ids[:, 1:], tf.cast(mask[:, 1:], tf.float32)
 
-    def train_step(self, data):
-        return super().train_step(mean_over_words(data))
-
-    def test_step(self, data):
-        return super().test_step(mean_over_words(data))
+    def step_batch(self, data):
+        return mean_over_words(data)
 
     # === Config ===
     def get_config(self) -> dict:

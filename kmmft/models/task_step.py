@@ -43,7 +43,9 @@ def task_step(task: keras.Model, data, seeds: DropoutSeeds) -> TaskStep:
         inputs, group = task._unpack(data)
         loss, gradients = task.step_gradients(inputs, group, seeds)
         return TaskStep(loss, gradients, lambda: task._logs(loss, inputs))
-    x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(
+        task.step_batch(data)
+    )
     loss, gradients, y_pred = supervised_gradients(
         task, batch, seeds, task.micro_batch_size
     )

@@ -151,11 +151,8 @@ class TokenClassifier(GraphCache, RawInputs, DistributedTraining, keras.Model):
         fixed = [None, self.packer.length]
         return inputs, tf.ensure_shape(tags, fixed), tf.ensure_shape(weights, fixed)
 
-    def train_step(self, data):
-        return super().train_step(mean_over_words(data))
-
-    def test_step(self, data):
-        return super().test_step(mean_over_words(data))
+    def step_batch(self, data):
+        return mean_over_words(data)
 
     # === Use ===
     def tag(

@@ -1,6 +1,6 @@
 """Training runs: where they compute, what they keep and how they go on after a kill."""
 
-from kmmft.training.audio_recipe_config import AudioRecipeConfig
+from kmmft.training.audio_recipe_config import AudioEncoderConfig, AudioRecipeConfig
 from kmmft.training.checkpoints import Checkpointer
 from kmmft.training.classifier_fit import fit_classifier
 from kmmft.training.command_line import parse_config, run_recipe
@@ -20,6 +20,7 @@ from kmmft.training.strategies import make_strategy
 __all__ = [
     "SGD",
     "AdamW",
+    "AudioEncoderConfig",
     "AudioRecipeConfig",
     "Checkpointer",
     "DistributedTraining",

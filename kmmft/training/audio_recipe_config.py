@@ -8,18 +8,9 @@ from kmmft.training.recipe_config import RecipeConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioRecipeConfig(RecipeConfig):
-    """Flags of every recipe that listens; a recipe's own `Config` adds its own."""
+class AudioEncoderConfig(RecipeConfig):
+    """Flags that say how a recipe listens."""
 
-    manifest: str = ""
-    """CSV, TSV or JSONL file of sounds, in place of --data; tones: sounds that are made
-    on the spot."""
-    audio_column: str = "audio"
-    """Column of paths of sounds, relative to the file."""
-    split_column: str = ""
-    """Column of train, validation and test; without one, by a hash."""
-    group_column: str = ""
-    """Column of what must not be torn apart, such as a speaker."""
     audio_encoder: str = "small"
     """KerasHub preset of Whisper or Moonshine, hf://..., kaggle://..., or a local
     directory; small: a convolutional network that knows nothing yet."""
@@ -41,7 +32,7 @@ class AudioRecipeConfig(RecipeConfig):
             ValueError: If there is no such model, or it cannot hear that long.
 
         Example:
-            >>> kmmft.training.AudioRecipeConfig().build_audio_encoder().output_dim
+            >>> kmmft.training.AudioEncoderConfig().build_audio_encoder().output_dim
             128
         """
         options = {"audio_seconds": self.audio_seconds}
@@ -60,6 +51,21 @@ class AudioRecipeConfig(RecipeConfig):
             encoder = AudioEncoder.from_preset(self.audio_encoder, **options)
         encoder.trainable = self.train_audio_encoder
         return encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioRecipeConfig(AudioEncoderConfig):
+    """Flags of every recipe on sounds; a recipe's own `Config` adds its own."""
+
+    manifest: str = ""
+    """CSV, TSV or JSONL file of sounds, in place of --data; tones: sounds that are made
+    on the spot."""
+    audio_column: str = "audio"
+    """Column of paths of sounds, relative to the file."""
+    split_column: str = ""
+    """Column of train, validation and test; without one, by a hash."""
+    group_column: str = ""
+    """Column of what must not be torn apart, such as a speaker."""
 
     def check_data(self) -> None:
         """Raises a ValueError unless there is one source of data."""

@@ -71,7 +71,9 @@ class DistributedTraining:
         self.train_function = None
 
     def train_step(self, data):
-        x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = batch = keras.utils.unpack_x_y_sample_weight(
+            self.step_batch(data)
+        )
         seeds = self.prepare_replica()
         loss, gradients, y_pred = supervised_gradients(
             self, batch, seeds, self.micro_batch_size
@@ -84,7 +86,18 @@ class DistributedTraining:
         return loggable(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
     def test_step(self, data):
-        return loggable(super().test_step(data))
+        return loggable(super().test_step(self.step_batch(data)))
+
+    def step_batch(self, data):
+        """What a step makes of its batch first; a subclass may weigh examples.
+
+        Args:
+            data: What a train or test step is given, in replica context.
+
+        Returns:
+            The same, or other data of that form.
+        """
+        return data
 
     def loss_of_step(self, batch: tuple, outputs) -> tf.Tensor:
         """This replica's part of the global loss: the parts' sum is the loss.

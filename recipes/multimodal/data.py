@@ -1,5 +1,6 @@
 """The records of the multimodal classifier, from a manifest or made on the spot."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import kmmft
 import tfrecords_tools
 from tfrecords_tools.record_values import kinds_of
 
+from .illustrated_sounds import write_illustrated_sounds
 from .settings import Config
 
 
@@ -45,6 +47,7 @@ def build_records(config: Config, folder: pathlib.Path) -> None:
         "shapes": kmmft.data.write_colored_shapes,
         "cases": kmmft.data.write_drawn_cases,
         "easy_vqa_entailment": tfrecords_tools.write_easy_vqa_entailment,
+        "sounds": functools.partial(write_illustrated_sounds, config.sounds),
     }
     manifest = config.csv
     if manifest in made:
@@ -54,18 +57,23 @@ def build_records(config: Config, folder: pathlib.Path) -> None:
         output_dir=folder,
         name="examples",
         image_column=config.image_column or None,
+        audio_column=config.audio_column or None,
         text_column=config.text_column or None,
         number_columns=tuple(config.number_columns),
         category_columns=tuple(config.category_columns),
         label_column=config.label_column,
         split_column=config.split_column or None,
         allow_missing=config.allow_missing,
+        # The audio encoder reads nothing else.
+        options=tfrecords_tools.BuildOptions(audio_to_wav=bool(config.audio_column)),
     )
 
 
 def table_columns(source: kmmft.data.RecordSource) -> tuple[list[str], list[str]]:
     """Names of the columns with numbers, and of those with categories."""
     kinds = kinds_of(source.features)
+    # What stands beside a sound is no column of a table.
+    kinds = {k: v for k, v in kinds.items() if k not in ("sample_rate", "num_samples")}
     numbers = [name for name, kind in kinds.items() if kind in ("float", "integer")]
     texts = [name for name, kind in kinds.items() if kind == "text"]
     return numbers, [name for name in texts if name not in ("id", "text")]

@@ -11,16 +11,23 @@ FUSIONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(kmmft.training.RecipeConfig):
+class Config(kmmft.training.AudioEncoderConfig):
     """Settings of one run."""
 
     output_dir: str = "runs/multimodal_classification"
     """Directory of the run. The same command goes on with a run that was killed."""
     csv: str = ""
     """CSV, TSV, JSONL or Parquet file of examples, in place of --data. Made on the
-    spot: shapes, cases (drawn patients) and easy_vqa_entailment."""
+    spot: shapes, cases (drawn patients), easy_vqa_entailment, and sounds (with drawn
+    pictures and texts that are not always right)."""
+    sounds: str = ""
+    """CSV or TSV file with columns audio and label, of the sounds of --csv sounds, and
+    perhaps split, or group for what must not be torn apart; empty for made tones."""
     image_column: str = "image"
     """Column of image paths, relative to the file; empty for none."""
+    audio_column: str = ""
+    """Column of paths of WAV files, or FLAC and Ogg, which become WAV; empty for
+    none."""
     text_column: str = "text"
     """Column of texts; empty for none."""
     number_columns: tuple[str, ...] = ()
@@ -34,7 +41,7 @@ class Config(kmmft.training.RecipeConfig):
     allow_missing: bool = True
     """Whether cells of the file may be empty, if not all of a row are."""
     hidden_dim: int = 256
-    """Width of the fusion layer, and of the table's encoder."""
+    """Width of the fusion layer, of the table's and of a small audio encoder."""
     fusion: str = "gated"
     """gated weighs the modalities; bilinear multiplies them, where the answer depends
     on two at once."""
@@ -52,7 +59,7 @@ class Config(kmmft.training.RecipeConfig):
     """Whether rare classes count more, so that all classes count alike."""
     compare_seeds: int = 0
     """Number of seeds to compare the ways of training with; 0 for no comparison. The
-    image and text encoders must be frozen."""
+    image and text encoders must be frozen. An audio encoder starts anew each time."""
     compare_epochs: int = 30
     """Passes over the training data in each run of the comparison."""
 
@@ -65,6 +72,11 @@ class Config(kmmft.training.RecipeConfig):
             raise ValueError(
                 f"`--fusion` must be one of {', '.join(FUSIONS)}. "
                 f"Received: {self.fusion!r}."
+            )
+        if self.sounds and self.csv != "sounds":
+            raise ValueError(
+                "`--sounds` goes with `--csv sounds`. Received: "
+                f"sounds={self.sounds!r}, csv={self.csv!r}."
             )
         if self.compare_seeds and (self.train_image_encoder or self.train_text_encoder):
             raise ValueError(
@@ -125,6 +137,23 @@ PRESETS = {
         learning_rate=3e-3,
         patience=15,
         compare_seeds=3,
+        **_FROZEN,
+    ),
+    "sounds": Config(
+        csv="sounds",
+        audio_column="audio",
+        split_column="split",
+        output_dir="runs/multimodal_sounds",
+        image_size=64,
+        sequence_length=12,
+        hidden_dim=64,
+        audio_seconds=1.0,
+        spec_augment=False,
+        horizontal_flip=False,
+        epochs=12,
+        batch_size=32,
+        learning_rate=2e-3,
+        patience=12,
         **_FROZEN,
     ),
     "open_clip_art": Config(

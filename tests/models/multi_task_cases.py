@@ -3,12 +3,14 @@
 import collections
 
 import keras
+import keras_hub
 import numpy as np
 import tensorflow as tf
 
 import kmmft
 from tests.models import contrastive_cases
 
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat"]
 SIZES = {"tags": 4, "age": 8, "retrieval": 4}
 
 
@@ -29,8 +31,14 @@ def make_models(*names, dropout_rate=0.0):
         "retrieval": lambda: kmmft.models.DualEncoder(
             {"image": image, "text": text}, projection_dim=5, logit_scale=5.0
         ),
+        "writing": lambda: kmmft.models.FusionGenerator(
+            {"image": image},
+            kmmft.models.CrossAttentionDecoder(len(WORDS), 8, 1, 2, max_length=5),
+            keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True),
+            max_length=5,
+        ),
     }
-    return {name: make[name]() for name in names or make}
+    return {name: make[name]() for name in names or SIZES}
 
 
 def make_model(*names, dropout_rate=0.0, **options):

@@ -53,6 +53,34 @@ def test_a_tasks_logs_are_its_own():
     assert history["tags_loss"][0] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_words_count_alike_as_in_a_writers_own_training():
+    """Padding of short texts must not make a writer's loss smaller."""
+    words = tf.constant([[2, 5, 3, 0, 0], [2, 5, 6, 5, 3]])
+    weights = tf.cast(words > 0, tf.float32)
+    inputs = {
+        "image": cases.batch("tags")["tags"][0]["image"][:2],
+        "target_token_ids": words[:, :-1],
+        "target_padding_mask": words[:, :-1] > 0,
+    }
+    part = inputs, words[:, 1:], weights[:, 1:]
+
+    def trained(alone):
+        models = cases.make_models("tags", "writing")
+        model = models["writing"]
+        if not alone:
+            model = kmmft.models.MultiTask(models)
+        model.compile(kmmft.training.SGD(0.05))
+        batch = part if alone else {"writing": part, **cases.batch("tags")}
+        data = tf.data.Dataset.from_tensors(batch)
+        losses = model.fit(data, verbose=0).history
+        decoder = models["writing"].decoder.trainable_variables
+        return losses, [v.numpy() for v in decoder]
+
+    (alone, weights_alone), (joint, weights_joint) = trained(True), trained(False)
+    assert joint["writing_loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert largest_difference(weights_joint, weights_alone) < 1e-6
+
+
 def test_turns_are_updates_of_one_task_after_the_other():
     _, history, weights = cases.train(
         names=("tags", "retrieval"), in_turns=True, steps=2

@@ -14,6 +14,7 @@ from tfrecords_tools.sources.easy_vqa import SHAPES, read_easy_vqa
 from tfrecords_tools.write_records import write_records
 
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
+CLASSES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 _WORDS = re.compile(rf"\b({'|'.join((*SHAPES, *COLORS))})\b")
 
 
@@ -23,6 +24,7 @@ def build_easy_vqa_captions(
     name: str = "easy_vqa_captions",
     validation_fraction: float = 0.05,
     source_dir: str | None = None,
+    labelled: bool = False,
     options: BuildOptions = BuildOptions(),  # noqa: B008
 ) -> BuildResult:
     """Writes easy-VQA's pictures with captions such as "a blue circle".
@@ -37,6 +39,8 @@ def build_easy_vqa_captions(
         name: Name of the dataset.
         validation_fraction: Share of the training images that go to validation.
         source_dir: Directory with train/ and test/; default: the package's own.
+        labelled: Whether records have one of 24 classes, such as "blue circle", in
+            place of captions.
         options: What all sources share; see `BuildOptions`.
 
     Returns:
@@ -50,26 +54,29 @@ def build_easy_vqa_captions(
     started = time.perf_counter()
     bad_rows = BadRows(options.skip_bad)
     questions = read_easy_vqa(source_dir, bad_rows)
+    features = schema.image_text()
+    if labelled:
+        features = schema.labelled(text=False, class_names=CLASSES)
     return write_records(
-        _captioned(questions),
+        _described(questions, labelled),
         bad_rows,
         output_dir=output_dir,
         name=name,
-        features=schema.image_text(),
+        features=features,
         options=options,
         started=started,
         validation_fraction=validation_fraction,
-        description="easy-VQA: pictures of simple shapes, with captions.",
+        description="easy-VQA: pictures of simple shapes, with "
+        f"{'classes' if labelled else 'captions'}.",
     )
 
 
-def _captioned(questions: Iterable[SourceRecord]) -> list[SourceRecord]:
+def _described(questions: Iterable[SourceRecord], labelled: bool) -> list[SourceRecord]:
     records = []
     for first, color, shape in told_of_images(questions):
-        values = {
-            "id": first.values["image_id"],
-            "captions": [f"a {color} {shape}"],
-        }
+        name = f"{color} {shape}"
+        said = {"label": name} if labelled else {"captions": [f"a {name}"]}
+        values = {"id": first.values["image_id"], **said}
         record = SourceRecord(first.split, values, first.image, first.places)
         records.append(record)
     return records

@@ -9,6 +9,7 @@ from tfrecords_tools.audio_bytes import audio_reader
 from tfrecords_tools.bad_rows import BadRows
 from tfrecords_tools.build_options import BuildOptions
 from tfrecords_tools.build_result import BuildPlan, BuildResult
+from tfrecords_tools.media_pair import read_pair
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.embedded_files import EmbeddedFiles
@@ -55,7 +56,7 @@ def build_manifest(
     captions of one image make one record. Video and caption: `video_text`, likewise,
     with the frames that `read_video` takes. Audio and caption (or transcript):
     `audio_text`, with the files as they are. Image, question and answer:
-    `image_question_answer`. Label with image or audio, text or both, and columns of
+    `image_question_answer`. Label with any of image, audio and text, and columns of
     numbers and categories: `labelled`; class names are sorted, whole numbers by value.
     Text and target: `rated`. With either, a text may have a second one beside it.
     White space around texts is taken off. The order of the records is shuffled, the
@@ -83,9 +84,9 @@ def build_manifest(
         number_columns: Columns with numbers, such as age and weight; features of the
             same names.
         category_columns: Columns with names of categories, likewise.
-        allow_missing: Whether the image, the text to classify, numbers and categories
-            may be empty in some rows, if not all of them are. Otherwise such a row is
-            a bad one.
+        allow_missing: Whether the image, the sound, the text to classify, numbers and
+            categories may be empty in some rows, if not all of them are. Otherwise
+            such a row is a bad one.
         id_column: Column with ids; default: the path of the image, video or sound
             for captions, the number of the line otherwise.
         split_column: Column with the split; val, valid and dev become validation.
@@ -153,7 +154,8 @@ def build_manifest(
     path = pathlib.Path(manifest)
     with EmbeddedFiles(pathlib.Path(output_dir)) as files:
         rows = read_rows(path, columns.names, bad_rows)
-        if path.suffix.lower() == ".parquet" and columns.medium in ("image", "audio"):
+        single = columns.all_media in (["image"], ["audio"])
+        if path.suffix.lower() == ".parquet" and single:
             rows = files.take_out(rows, columns.media)
         records = manifest_records(rows, path.parent, columns, bad_rows, allow_missing)
         labels = [record.values["label"] for record in records if columns.label]
@@ -187,6 +189,14 @@ def _reading(
             read_video, num_frames=num_frames, frame_size=frame_size
         )
         return {"feature": "video", "read": read}
-    if columns.medium == "audio":
-        return {"read": audio_reader(max_seconds, options)}
+    if columns.audio:
+        read = audio_reader(max_seconds, options)
+        if columns.image is None:
+            return {"read": read}
+        if options.runner:
+            raise ValueError(
+                "An image beside a sound is read where the build is started. Received: "
+                f"runner={options.runner!r}. Leave it out."
+            )
+        return {"read": functools.partial(read_pair, **read.keywords)}
     return {}

@@ -60,12 +60,14 @@ class ManifestColumns:
             {"image", "text", "label"},
             {"audio", "label"},
             {"audio", "text", "label"},
+            {"image", "audio", "label"},
+            {"image", "audio", "text", "label"},
         ):
             received = ", ".join(map(_option, sorted(given))) or "none"
             raise ValueError(
                 "The columns must be image and caption; or video and caption; or audio "
                 "and caption; or image, question, answer (and answers); or label with "
-                "image or audio, text or both, and numbers and categories; or label or "
+                "any of image, audio and text, and numbers and categories; or label or "
                 "target with text and perhaps text_pair (and id, and split or group, "
                 "with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
@@ -81,13 +83,18 @@ class ManifestColumns:
         return "image_question_answer" if self.question else "labelled"
 
     @property
+    def all_media(self) -> list[str]:
+        """Those of `image`, `video` and `audio` that are read from files."""
+        return [m for m in ("image", "video", "audio") if getattr(self, m)]
+
+    @property
     def medium(self) -> str | None:
-        """`image`, `video` or `audio`: the feature that is read from files, if any."""
-        return next((m for m in ("image", "video", "audio") if getattr(self, m)), None)
+        """The first of them, if there is one."""
+        return next(iter(self.all_media), None)
 
     @property
     def media(self) -> str | None:
-        """The column with images, videos or sounds, if there is one."""
+        """The column with the medium, if there is one."""
         return self.medium and getattr(self, self.medium)
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.media_pair import NO_AUDIO, MediaPair
 from tfrecords_tools.source_record import SourceRecord
 from tfrecords_tools.sources.embedded_files import EmbeddedFile
 from tfrecords_tools.sources.manifest_cells import is_empty, number_cell, text_cell
@@ -39,7 +40,7 @@ class _Row:
     split: str | None
     group: str | None
     image: str | None
-    file: pathlib.Path | EmbeddedFile | None
+    file: pathlib.Path | EmbeddedFile | MediaPair | None
     texts: dict[str, list[str]]
     cells: dict[str, str | float]
     target: float | None
@@ -125,10 +126,7 @@ def _check(
         texts[kind] = [
             text_cell(one, column) for one in (value if several else [value])
         ]
-    image, file = None, None
-    may_lack_image = allow_missing and columns.medium == "image"
-    if columns.media and not (may_lack_image and is_empty(row[columns.media])):
-        image, file = _image(row[columns.media], columns.media, root)
+    image, file = _media(row, columns, root, allow_missing)
     cells = _cells(row, columns, allow_missing)
     _check_not_empty(columns, image, texts, cells)
     split = None
@@ -146,6 +144,24 @@ def _check(
         group = text_cell(row[columns.group], columns.group)
     target = columns.target and number_cell(row[columns.target], columns.target)
     return _Row(place, row_id, split, group, image, file, texts, cells, target)
+
+
+def _media(
+    row: dict[str, Any], columns: ManifestColumns, root: pathlib.Path, may_lack: bool
+) -> tuple[str | None, pathlib.Path | EmbeddedFile | MediaPair | None]:
+    """Name and file of a row's image, video or sound, or of an image and a sound."""
+    found = {}
+    for medium in columns.all_media:
+        column = getattr(columns, medium)
+        if not (may_lack and is_empty(row[column])):
+            found[medium] = _image(row[column], column, root)
+    if not found:
+        return None, None
+    name, file = next(iter(found.values()))
+    if len(columns.all_media) > 1:
+        files = {medium: path for medium, (_, path) in found.items()}
+        file = MediaPair(files.get("image"), files.get("audio"))
+    return name, file
 
 
 def _cells(
@@ -252,8 +268,9 @@ def _by_row(
             for kind, texts in row.texts.items()
         } | row.cells
         values["id"] = row_id
-        if columns.medium == "image" and row.image is None:
-            values["image"] = b""
+        if row.image is None:
+            values |= {"image": b""} if columns.image else {}
+            values |= NO_AUDIO if columns.audio else {}
         if columns.target:
             values["label"] = row.target
         if columns.kind == "image_question_answer":

@@ -54,6 +54,20 @@ def test_captions_of_pictures_that_are_known(tmp_path, encoded_image):
         b"test-0": [b"a red circle"],
         b"test-1": [b"a teal triangle"],
     }
+    labelled = build_easy_vqa_captions(
+        output_dir=tmp_path / "labelled",
+        source_dir=tmp_path,
+        validation_fraction=0.0,
+        labelled=True,
+    )
+    builder = tfds.builder_from_directory(labelled.directory)
+    label = builder.info.features["label"]
+    assert label.num_classes == 24
+    named = {
+        record["id"]: label.int2str(record["label"])
+        for record in tfds.as_numpy(builder.as_dataset("test"))
+    }
+    assert named == {b"test-0": "red circle", b"test-1": "teal triangle"}
 
 
 def test_colours_are_those_of_the_pixels_of_the_package():

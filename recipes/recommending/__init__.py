@@ -1,0 +1,1 @@
+"""What `recommendation` is made of: settings, items and histories, tests."""

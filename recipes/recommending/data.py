@@ -1,0 +1,167 @@
+"""The items, their features, and the batches that the recommender learns from."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+
+from .histories import Histories, made_histories, read_histories
+from .settings import Config
+
+MADE = ("open_clip_art", "shapes")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """All items, as the frozen encoders see them.
+
+    Attributes:
+        ids: The items' ids, by number.
+        texts: Their texts.
+        kinds: Their labels, int `(items,)`, or -1 where they have none.
+        features: By modality float32 `(items, dim)`, and bool `<modality>_present`.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    kinds: np.ndarray
+    features: dict[str, np.ndarray]
+
+
+def open_items(config: Config) -> kmmft.data.RecordSource:
+    """Opens the items' records, after building them where a manifest is given."""
+    if bool(config.manifest) == bool(config.data):
+        raise ValueError(
+            "Either `--manifest` or `--data` must be given. Received: "
+            f"manifest={config.manifest!r}, data={config.data!r}."
+        )
+    if (config.data in MADE) == bool(config.histories):
+        raise ValueError(
+            f"`--histories` goes with your own items, and {' and '.join(MADE)} with "
+            f"users that are made up. Received: data={config.data!r}, "
+            f"histories={config.histories!r}."
+        )
+    directory = config.data
+    if config.manifest or config.data in MADE:
+        folder = pathlib.Path(config.output_dir, "data")
+        directory = folder / "items/1.0.0"
+        if not directory.exists():
+            _build(config, folder)
+    source = kmmft.data.open_source(directory)
+    texts = {"text", "captions"} & set(source.features)
+    if not ({"id", "image"} <= set(source.features) and texts):
+        raise ValueError(
+            "Items must have an id, an image, and a text or captions. Received: "
+            f"{sorted(source.features)} in {directory}."
+        )
+    return source
+
+
+def _build(config: Config, folder: pathlib.Path) -> None:
+    if config.data == "open_clip_art":
+        tfrecords_tools.build_open_clip_art_classes(
+            output_dir=folder, name="items", titles=True
+        )
+        return
+    manifest = config.manifest or kmmft.data.write_colored_shapes(folder / "made")
+    own = {"caption_column": config.text_column, "id_column": config.id_column}
+    shapes = {"text_column": "caption", "label_column": "caption", "id_column": "id"}
+    tfrecords_tools.build_manifest(
+        manifest=manifest,
+        output_dir=folder,
+        name="items",
+        image_column=config.image_column if config.manifest else "image",
+        **(own if config.manifest else shapes),
+    )
+
+
+def read_catalogue(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    model: kmmft.models.SequenceRecommender,
+) -> Catalogue:
+    """Runs the frozen encoders over all items once."""
+    encode = tf.function(model.features, reduce_retracing=True)
+
+    def prepare(record):
+        text = record["text"] if "text" in record else record["captions"][0]
+        label = record.get("label", tf.constant(-1, tf.int64))
+        own = {"image": record["image"], "text": text, "id": record["id"]}
+        return {**model.decode_record(own), "label": label}
+
+    parts = []
+    for split in [name for name in SPLITS if name in source.splits]:
+        items = kmmft.data.build_dataset(
+            source,
+            split=split,
+            preprocess=prepare,
+            batch_preprocess=lambda batch: model.prepare_batch(batch, True),
+            batch_size=64,
+            training=False,
+            max_bad_fraction=config.max_bad_fraction,
+        )
+        for batch in items:
+            rows = {name: batch[name] for name in ("id", "text", "label")}
+            found = {**rows, **{f"feature_{k}": v for k, v in encode(batch).items()}}
+            parts.append({name: value.numpy() for name, value in found.items()})
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Catalogue(
+        ids=[name.decode(errors="replace") for name in whole["id"]],
+        texts=[text.decode(errors="replace") for text in whole["text"]],
+        kinds=whole["label"],
+        features={
+            name.removeprefix("feature_"): value
+            for name, value in whole.items()
+            if name.startswith("feature_")
+        },
+    )
+
+
+def open_histories(config: Config, items: Catalogue) -> Histories:
+    """Reads who chose what, or makes it up."""
+    if not config.histories:
+        return made_histories(items.kinds, config.made_users, config.seed)
+    return read_histories(
+        config.histories,
+        items.ids,
+        config.user_column,
+        config.item_column,
+        config.time_column,
+    )
+
+
+def training_batches(
+    config: Config, items: Catalogue, histories: Histories, start_step: int
+) -> tf.data.Dataset:
+    """Endless batches of users' next items, after what they chose before."""
+    pasts, following = histories.training_examples(config.history_length)
+    counts = np.bincount(following, minlength=histories.num_items)
+    with np.errstate(divide="ignore"):
+        frequency = tf.constant(np.log(counts / counts.sum()), tf.float32)
+    table = {name: tf.constant(value) for name, value in items.features.items()}
+
+    def look_up(batch):
+        past, item = batch["past"], batch["item"]
+        known = past >= 0
+        inputs = {"history_mask": known}
+        for name, values in table.items():
+            inputs[f"item_{name}"] = tf.gather(values, item)
+            inputs[f"history_{name}"] = tf.gather(values, tf.maximum(past, 0))
+        if config.frequency_correction:
+            inputs["item_log_frequency"] = tf.gather(frequency, item)
+        return inputs, item
+
+    examples = tf.data.Dataset.from_tensor_slices({"past": pasts, "item": following})
+    mixed = kmmft.data.mix_tasks(
+        {"next": examples},
+        config.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        shuffle_buffer=len(following),
+    )
+    return mixed.map(lambda batch: look_up(batch["next"]), tf.data.AUTOTUNE)

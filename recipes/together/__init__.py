@@ -1,0 +1,1 @@
+"""What `multi_task` is made of: settings, data, models, comparison."""

@@ -1,0 +1,169 @@
+"""The records of each task, from directories or made on the spot, and their batches."""
+
+import functools
+import pathlib
+
+import keras
+import tensorflow as tf
+
+import kmmft
+import tfrecords_tools
+
+from .settings import Config
+
+# What a directory is called on the command line, and what its records are.
+SCHEMAS = {
+    "pairs": kmmft.data.schema.image_text,
+    "questions": kmmft.data.schema.image_question_answer,
+    "labelled": functools.partial(
+        kmmft.data.schema.labelled, text=False, class_names=["any"]
+    ),
+}
+KINDS = {
+    "match": "pairs",
+    "caption": "pairs",
+    "answer": "questions",
+    "classify": "labelled",
+}
+# Columns of the drawn shapes' manifest.
+COLUMNS = {
+    "pairs": {"caption_column": "caption"},
+    "questions": {"question_column": "question", "answer_column": "answer"},
+    "labelled": {"label_column": "caption"},
+}
+
+
+def open_data(config: Config) -> dict[str, kmmft.data.RecordSource]:
+    """Opens the records of each task, after building those that the recipe makes."""
+    kinds = dict.fromkeys(KINDS[task] for task in config.task_names())
+    given = {kind: getattr(config, kind) for kind in kinds}
+    if bool(config.data) == any(given.values()):
+        raise ValueError(
+            "Either `--data easy_vqa` or `--data shapes` must be given, or a directory "
+            f"for each of {', '.join(given)}. Received: data={config.data!r}, {given}."
+        )
+    if config.data not in ("", "easy_vqa", "shapes"):
+        raise ValueError(
+            "`--data` must be easy_vqa or shapes. Received: "
+            f"{config.data!r}. Name directories by --pairs, --questions, --labelled."
+        )
+    if not config.data and not all(given.values()):
+        missing = [f"`--{kind}`" for kind, path in given.items() if not path]
+        raise ValueError(
+            f"The tasks {config.tasks} need {' and '.join(missing)}. Received: "
+            f"{given}. Name the directories, or leave tasks out of `--tasks`."
+        )
+    sources = {
+        kind: kmmft.data.open_source(path or _made(config, kind), SCHEMAS[kind]())
+        for kind, path in given.items()
+    }
+    return {task: sources[KINDS[task]] for task in config.task_names()}
+
+
+def _made(config: Config, kind: str) -> pathlib.Path:
+    if config.data == "easy_vqa":
+        return _easy_vqa(kind)
+    folder = pathlib.Path(config.output_dir, "data")
+    if not (folder / kind / "1.0.0").exists():
+        tfrecords_tools.build_manifest(
+            manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
+            output_dir=folder,
+            name=kind,
+            image_column="image",
+            id_column="id",
+            split_column="split",
+            **COLUMNS[kind],
+        )
+    return folder / kind / "1.0.0"
+
+
+def _easy_vqa(kind: str) -> pathlib.Path:
+    name = {"pairs": "easy_vqa_captions", "questions": "easy_vqa"}.get(
+        kind, "easy_vqa_classes"
+    )
+    build = {
+        "pairs": tfrecords_tools.build_easy_vqa_captions,
+        "questions": tfrecords_tools.build_easy_vqa,
+        "labelled": functools.partial(
+            tfrecords_tools.build_easy_vqa_captions, labelled=True
+        ),
+    }[kind]
+    if not pathlib.Path("data", name, "1.0.0").exists():
+        build(output_dir="data", name=name)
+    return pathlib.Path("data", name, "1.0.0")
+
+
+def task_batches(
+    config: Config,
+    task: str,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: keras.Model,
+    start_step: int | None = None,
+    keep_records: bool = False,
+) -> tf.data.Dataset:
+    """Batches of one task; endless and shuffled if `start_step` is given."""
+    reading = config.reading_from(start_step)
+    if task == "answer":
+        del reading["training"], reading["start_step"]
+        return kmmft.models.question_batches(
+            model,
+            source,
+            split,
+            start_step=start_step,
+            keep_records=keep_records,
+            **reading,
+        )
+    training = start_step is not None
+
+    def with_caption(record, seed=None):
+        text = kmmft.data.choose_caption(record["captions"], seed)
+        return {
+            "image": record["image"],
+            "text" if task == "match" else "caption": text,
+            # The same words for two images: neither is the other's negative.
+            "example_group": tf.strings.to_hash_bucket_fast(text, 2**62),
+        }
+
+    def preprocess(record):
+        decoded = model.decode_record(record)
+        return with_caption(decoded) if captioned and not training else decoded
+
+    captioned = task != "classify"
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=preprocess,
+        augment=with_caption if captioned and training else None,
+        batch_preprocess=lambda batch: (
+            model.prepare_batch(batch, True)
+            if keep_records
+            else model.prepare_batch(batch)
+        ),
+        **reading,
+    )
+
+
+def training_batches(
+    config: Config,
+    sources: dict[str, kmmft.data.RecordSource],
+    models: dict[str, keras.Model],
+    start_step: int,
+) -> tf.data.Dataset:
+    """Endless batches of all models' tasks, `batch_size` examples of each."""
+
+    def batches_of(task):
+        def batches(batch_size: int, start_step: int) -> tf.data.Dataset:
+            # Parts are equal: each is as large as the settings say.
+            return task_batches(
+                config, task, sources[task], "train", models[task], start_step
+            )
+
+        return batches
+
+    return kmmft.data.mix_tasks(
+        {task: batches_of(task) for task in models},
+        config.batch_size * len(models),
+        sampling=dict.fromkeys(models, 1.0),
+        start_step=start_step,
+    )
