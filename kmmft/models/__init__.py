@@ -15,6 +15,7 @@ from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.question_answerer import QuestionAnswerer
 from kmmft.models.question_batches import question_batches
+from kmmft.models.self_critical import SelfCritical, reference_keys
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
@@ -39,6 +40,7 @@ __all__ = [
     "PrefixDecoder",
     "QuestionAnswerer",
     "Sampling",
+    "SelfCritical",
     "TextToImage",
     "TightVideoText",
     "TokenClassifier",
@@ -47,4 +49,5 @@ __all__ = [
     "load_dual_encoder",
     "load_fusion_classifier",
     "question_batches",
+    "reference_keys",
 ]
