@@ -48,15 +48,20 @@ def _build_records(config: Config, folder: pathlib.Path) -> None:
     )
 
 
-def captions_by_id(source: kmmft.data.RecordSource, split: str) -> dict[str, list[str]]:
-    """All captions of each record of a split."""
-    records = kmmft.data.read_records(source, split, on_error="skip").map(
-        lambda record: kmmft.data.parse_record(record, source.features)
-    )
+def captions_by_id(
+    source: kmmft.data.RecordSource, split: str
+) -> dict[bytes, list[str]]:
+    """All captions of each record of a split that can be read."""
+
+    def parse(serialized):
+        record = kmmft.data.parse_record(serialized, source.features)
+        return record["id"], record["captions"]
+
     found = {}
-    for record in records.map(lambda r: (r["id"], r["captions"])).as_numpy_iterator():
-        name, texts = record
-        found.setdefault(name.decode(), []).extend(text.decode() for text in texts)
+    records = kmmft.data.read_records(source, split, on_error="skip").map(parse)
+    for name, texts in records.as_numpy_iterator():
+        decoded = (text.decode(errors="replace") for text in texts)
+        found.setdefault(name, []).extend(decoded)
     return found
 
 

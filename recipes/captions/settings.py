@@ -143,8 +143,8 @@ PRESETS = {
         search="greedy",
         smallest_crop=1.0,
         horizontal_flip=True,
-        epochs=12,
-        patience=12,
+        epochs=5,
+        patience=5,
         max_bad_fraction=0.0,
     ),
     "open_clip_art": Config(
