@@ -110,7 +110,13 @@ class CoCa(CoCaCaptions, Encoding, CoCaTraining, RawInputs, keras.Model):
 
         # === Layers ===
         text_encoder = CoCaText(decoder, texts)
-        token_projection = keras.layers.Dense(dim, dtype=policy, name="image_tokens")
+        token_projection = keras.Sequential(
+            [
+                keras.layers.LayerNormalization(dtype=policy),
+                keras.layers.Dense(dim, dtype=policy),
+            ],
+            name="image_tokens",
+        )
         caption_pooler = AttentionPooling(
             heads, 4 * dim, num_queries=num_queries, dtype=policy, name="caption_pooler"
         )

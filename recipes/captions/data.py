@@ -75,32 +75,18 @@ def build_data(
     prepare_batch: Callable | None = None,
 ) -> tf.data.Dataset:
     """Batches to learn from; endless and shuffled if `start_step` is given."""
-    change = kmmft.data.ImageAugmentation(
-        crop_area=(config.smallest_crop, 1.0),
-        horizontal_flip=config.horizontal_flip,
-        brightness=config.color_jitter,
-        contrast=config.color_jitter,
-        saturation=config.color_jitter,
-    )
+    change = _image_changes(config)
     training = start_step is not None
-
-    def example(record, image, seed=None):
-        caption = kmmft.data.choose_caption(record["captions"], seed)
-        return {
-            "id": record["id"],
-            "image": image,
-            model.target: caption,
-            # The same words about two images: neither is the other's negative.
-            "example_group": tf.strings.to_hash_bucket_fast(caption, 2**62),
-        }
 
     def preprocess(record):
         image = model.decode_record({"image": record["image"]})["image"]
-        return {**record, "image": image} if training else example(record, image)
+        decoded = {**record, "image": image}
+        return decoded if training else _example(decoded, model.target)
 
     def augment(record, seed):
+        changed = {**record, "image": change(record["image"], seed)}
         chosen = None if config.first_caption_only else seed
-        return example(record, change(record["image"], seed), chosen)
+        return _example(changed, model.target, chosen)
 
     return kmmft.data.build_dataset(
         source,
@@ -108,9 +94,27 @@ def build_data(
         preprocess=preprocess,
         augment=augment,
         batch_preprocess=prepare_batch or model.prepare_batch,
-        batch_size=config.batch_size,
-        training=training,
-        start_step=start_step or 0,
-        input_context=input_context,
-        **config.reading(training),
+        **config.reading_from(start_step, input_context),
     )
+
+
+def _image_changes(config: Config) -> kmmft.data.ImageAugmentation:
+    return kmmft.data.ImageAugmentation(
+        crop_area=(config.smallest_crop, 1.0),
+        horizontal_flip=config.horizontal_flip,
+        brightness=config.color_jitter,
+        contrast=config.color_jitter,
+        saturation=config.color_jitter,
+    )
+
+
+def _example(record: dict, target: str, seed: tf.Tensor | None = None) -> dict:
+    """A record with one of its captions, drawn if there is a seed."""
+    caption = kmmft.data.choose_caption(record["captions"], seed)
+    return {
+        "id": record["id"],
+        "image": record["image"],
+        target: caption,
+        # The same words about two images: neither is the other's negative.
+        "example_group": tf.strings.to_hash_bucket_fast(caption, 2**62),
+    }

@@ -19,31 +19,36 @@ def build_model(config: Config, captions: Sequence[str]) -> Model:
         resize_mode=config.resize_mode,
     )
     image_encoder.trainable = config.train_image_encoder
-    model = _assemble(config, image_encoder, captions)
-    if config.train_image_encoder and config.image_learning_rate_scale != 1:
-        kmmft.finetuning.presets.full(
-            "image_encoder/*", learning_rate_scale=config.image_learning_rate_scale
-        ).apply(model)
-    return model
-
-
-def _assemble(config: Config, image_encoder, captions: Sequence[str]) -> Model:
-    search = SEARCHES[config.search](config)
-    if config.decoder != "scratch":
-        return kmmft.models.FusionGenerator(
-            {"image": image_encoder},
-            kmmft.models.PrefixDecoder.from_preset(config.decoder),
-            keras_hub.tokenizers.GPT2Tokenizer.from_preset(config.decoder),
-            max_length=config.sequence_length,
+    tokenizer, decoder = _words_and_decoder(config, captions)
+    length, search = config.sequence_length, SEARCHES[config.search](config)
+    if config.model == "coca":
+        return kmmft.models.CoCa(
+            image_encoder,
+            decoder,
+            tokenizer,
+            max_length=length,
+            projection_dim=config.projection_dim,
+            num_queries=config.num_queries,
+            contrastive_weight=config.contrastive_weight,
+            caption_weight=config.caption_weight,
             search=search,
         )
-    coca = config.model == "coca"
-    tokenizer = kmmft.encoders.shrink_tokenizer(
-        kmmft.encoders.TextEncoder.from_preset(
-            config.text_encoder, load_weights=False
-        ).tokenizer,
-        captions,
+    return kmmft.models.FusionGenerator(
+        {"image": image_encoder}, decoder, tokenizer, max_length=length, search=search
     )
+
+
+def _words_and_decoder(config: Config, captions: Sequence[str]) -> tuple:
+    """The tokenizer of the captions, and what writes them."""
+    if config.decoder != "scratch":
+        return (
+            keras_hub.tokenizers.GPT2Tokenizer.from_preset(config.decoder),
+            kmmft.models.PrefixDecoder.from_preset(config.decoder),
+        )
+    known = kmmft.encoders.TextEncoder.from_preset(
+        config.text_encoder, load_weights=False
+    )
+    tokenizer = kmmft.encoders.shrink_tokenizer(known.tokenizer, captions)
     decoder = kmmft.models.CrossAttentionDecoder(
         tokenizer.vocabulary_size(),
         config.hidden_dim,
@@ -51,24 +56,6 @@ def _assemble(config: Config, image_encoder, captions: Sequence[str]) -> Model:
         config.num_heads,
         max_length=config.sequence_length,
         dropout_rate=config.dropout_rate,
-        num_text_layers=config.num_layers if coca else 0,
+        num_text_layers=config.num_layers if config.model == "coca" else 0,
     )
-    if not coca:
-        return kmmft.models.FusionGenerator(
-            {"image": image_encoder},
-            decoder,
-            tokenizer,
-            max_length=config.sequence_length,
-            search=search,
-        )
-    return kmmft.models.CoCa(
-        image_encoder,
-        decoder,
-        tokenizer,
-        max_length=config.sequence_length,
-        projection_dim=config.projection_dim,
-        num_queries=config.num_queries,
-        contrastive_weight=config.contrastive_weight,
-        caption_weight=config.caption_weight,
-        search=search,
-    )
+    return tokenizer, decoder

@@ -37,8 +37,6 @@ class Config(kmmft.training.RecipeConfig):
     model: str = "writer"
     """writer, a decoder that reads the image; coca, which also compares images with
     texts: then the run tells retrieval too, and serves encode_image and encode_text."""
-    image_learning_rate_scale: float = 1.0
-    """Factor on the learning rate of the image encoder, if it is trained."""
     decoder: str = "scratch"
     """scratch, or a GPT-2 preset of KerasHub, or its local directory."""
     hidden_dim: int = 256
