@@ -1,5 +1,6 @@
 """How good a model is, how sure that is, and the page that shows it."""
 
+from kmmft.evaluation.caption_evaluator import CaptionEvaluator
 from kmmft.evaluation.caption_floors import caption_floors
 from kmmft.evaluation.classification import (
     classification_metrics,
@@ -93,6 +94,7 @@ __all__ = [
     "PENALTIES",
     "TEMPLATES",
     "UNCERTAINTIES",
+    "CaptionEvaluator",
     "Compression",
     "Confusion",
     "EpochEvaluator",

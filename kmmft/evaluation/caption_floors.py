@@ -25,7 +25,7 @@ def caption_floors(
     Call it before training, which changes the image encoder.
 
     Args:
-        model: `kmmft.models.FusionGenerator` with an encoder `image`.
+        model: `kmmft.models.FusionGenerator` or `CoCa`, with an encoder `image`.
         source: Where the records are.
         train: Split to copy captions from.
         test: Split to caption.

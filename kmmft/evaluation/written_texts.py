@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import sys
@@ -48,7 +49,7 @@ def write_about_records(
     A bad record is logged and left out, as `kmmft.data.build_dataset` does.
 
     Args:
-        model: `kmmft.models.FusionGenerator`; its own search is used.
+        model: `kmmft.models.FusionGenerator` or `CoCa`; its own search is used.
         source: Where the records are; they have an `id`.
         split: Name of the split.
         references: Feature with people's texts, a list.
@@ -90,14 +91,21 @@ def captioned_batches(
         decoded = model.decode_record(record)
         # Lists of any length, each as one string: batches need fixed shapes.
         people = tf.io.serialize_tensor(record[references])
-        own = {name: decoded[name] for name in (*model.encoders, "id")}
+        own = {name: decoded[name] for name in (*model.written_about, "id")}
         return {**own, "people": people}
+
+    def prepare_batch(batch):
+        inputs = [
+            model.preprocess_modality(modality, batch[modality])
+            for modality in model.written_about
+        ]
+        return dict(batch, **collections.ChainMap(*inputs))
 
     dataset = build_dataset(
         source,
         split=split,
         preprocess=prepare,
-        batch_preprocess=lambda batch: model.prepare_batch(batch, keep_records=True),
+        batch_preprocess=prepare_batch,
         batch_size=batch_size,
         training=False,
         max_bad_fraction=max_bad_fraction,

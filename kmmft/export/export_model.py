@@ -32,6 +32,8 @@ def export_model(
       `regress`; `encode_<modality>` |
     | `DualEncoder`, `TightVideoText` | `serving_default` (likeness of pairs),
       `encode_<modality>`, `rank`, `zero_shot_by_embedding`, `zero_shot` |
+    | `CoCa` | those of `DualEncoder`, and `caption` |
+    | `FusionGenerator` | `serving_default` (texts) |
     | `TokenClassifier` | `serving_default`, also called `tag` (texts); `tag_words`
       (texts whose words stand between spaces) |
     | `QuestionAnswerer` | `serving_default`, also called `answer` |

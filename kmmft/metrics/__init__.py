@@ -4,6 +4,7 @@ from kmmft.metrics.bleu import bleu
 from kmmft.metrics.caption_metrics import caption_metrics
 from kmmft.metrics.caption_tokens import caption_tokens
 from kmmft.metrics.cider import CiderD, cider_d
+from kmmft.metrics.cider_reward import CiderReward
 from kmmft.metrics.entities import entities, entity_metrics
 from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
@@ -32,6 +33,7 @@ from kmmft.metrics.vqa_accuracy import (
 
 __all__ = [
     "CiderD",
+    "CiderReward",
     "MeanDiscrepancy",
     "best_no_answer_threshold",
     "bleu",

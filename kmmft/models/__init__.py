@@ -15,6 +15,7 @@ from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.question_answerer import QuestionAnswerer
 from kmmft.models.question_batches import question_batches
+from kmmft.models.self_critical import SelfCritical, reference_keys
 from kmmft.models.sequence_recommender import SequenceRecommender
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
@@ -40,6 +41,7 @@ __all__ = [
     "PrefixDecoder",
     "QuestionAnswerer",
     "Sampling",
+    "SelfCritical",
     "SequenceRecommender",
     "TextToImage",
     "TightVideoText",
@@ -49,4 +51,5 @@ __all__ = [
     "load_dual_encoder",
     "load_fusion_classifier",
     "question_batches",
+    "reference_keys",
 ]

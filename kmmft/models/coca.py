@@ -1,27 +1,22 @@
 """One model that compares images with texts and writes texts about images."""
 
-import functools
-from collections.abc import Sequence
-
 import keras
-import numpy as np
-import tensorflow as tf
 
 from kmmft.layers import AttentionPooling, LogitScale, UnitLength
+from kmmft.models.coca_captions import CoCaCaptions
 from kmmft.models.coca_text import CoCaText, UpperHalf
 from kmmft.models.coca_training import CoCaTraining
 from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.encoding import Encoding
 from kmmft.models.raw_inputs import RawInputs
-from kmmft.models.served_rows import ServedFunction, ServedRows
-from kmmft.models.text_generation import write_tokens
+from kmmft.models.served_rows import ServedFunction
 from kmmft.models.text_search import Greedy, TextSearch
 from kmmft.models.token_texts import TokenTexts
 from kmmft.models.towers import encoder_inputs
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class CoCa(Encoding, CoCaTraining, RawInputs, keras.Model):
+class CoCa(CoCaCaptions, Encoding, CoCaTraining, RawInputs, keras.Model):
     """Contrastive captioner: learns to compare and to write, in one pass.
 
     An attentional pooler reads the image's tokens with `num_queries` learnt queries,
@@ -115,7 +110,13 @@ class CoCa(Encoding, CoCaTraining, RawInputs, keras.Model):
 
         # === Layers ===
         text_encoder = CoCaText(decoder, texts)
-        token_projection = keras.layers.Dense(dim, dtype=policy, name="image_tokens")
+        token_projection = keras.Sequential(
+            [
+                keras.layers.LayerNormalization(dtype=policy),
+                keras.layers.Dense(dim, dtype=policy),
+            ],
+            name="image_tokens",
+        )
         caption_pooler = AttentionPooling(
             heads, 4 * dim, num_queries=num_queries, dtype=policy, name="caption_pooler"
         )
@@ -165,52 +166,6 @@ class CoCa(Encoding, CoCaTraining, RawInputs, keras.Model):
         """The logits have no summand."""
         return None
 
-    # === Captions ===
-    def caption(
-        self,
-        images: Sequence,
-        batch_size: int = 32,
-        search: TextSearch | None = None,
-        seed: int = 0,
-    ) -> list[str]:
-        """Writes texts about images.
-
-        Args:
-            images: Sequence of encoded images, or decoded ones of the encoder's size.
-            batch_size: How many are run at a time.
-            search: Default: the model's own.
-            seed: For `kmmft.models.Sampling`.
-
-        Returns:
-            One text an image.
-
-        Raises:
-            ValueError: If there is no image.
-        """
-        if isinstance(images, str | bytes) or len(images) == 0:
-            raise ValueError(
-                "`images` must be a sequence of one or more images. Received: "
-                f"{type(images).__name__} {images[:20]!r}. Put it into a list."
-            )
-        search = search or self.search
-        write = self._in_graph(
-            repr(search), functools.partial(self._caption, search), autograph=False
-        )
-        parts = [
-            write(
-                tf.convert_to_tensor(images[start : start + batch_size]), seed + start
-            )
-            for start in range(0, len(images), batch_size)
-        ]
-        return [text.decode() for part in parts for text in np.asarray(part)]
-
-    def _caption(self, search, raw, seed):
-        inputs = self.preprocess_modality("image", raw)
-        context = self.image_context(self.select("image", inputs), training=False)
-        seen = tf.ones(tf.shape(context)[:2], bool)
-        tokens = write_tokens(self.decoder, self._texts, context, seen, search, seed)
-        return self._texts.unpack(tokens)
-
     def serving_functions(self, **options) -> dict[str, ServedFunction]:
         """As of `DualEncoder`, and `caption`: `image` to `text`, strings `(batch,)`.
 
@@ -225,20 +180,7 @@ class CoCa(Encoding, CoCaTraining, RawInputs, keras.Model):
         """
         functions = super().serving_functions(**options)
         own = {key: options[key] for key in ("strict", "max_pixels") if key in options}
-        specs = dict(self.raw_specs("image"))
-        if self.search.draws:
-            specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
-
-        def caption(image, seed=None):
-            first = 0 if seed is None else seed[0]
-            return {"text": self._caption(self.search, image, first)}
-
-        def examples(raw):
-            zeros = tf.zeros(tf.shape(raw["image"])[:1], tf.int32)
-            return {key: raw["image"] if key == "image" else zeros for key in specs}
-
-        served = ServedRows(self, **own)(caption, specs, examples)
-        return {**functions, "caption": served}
+        return {**functions, "caption": self.served_caption(**own)}
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         inputs = {key: inputs[key] for key in self.input}

@@ -20,6 +20,11 @@ class TextGeneration(GraphCache):
     `max_length`, `_texts`, its `TokenTexts`, and `teach`.
     """
 
+    @property
+    def written_about(self) -> list[str]:
+        """Modalities that texts are written about."""
+        return list(self.encoders)
+
     def generate(
         self,
         raw: Mapping[str, Sequence],

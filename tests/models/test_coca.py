@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import keras_hub
 import numpy as np
@@ -73,6 +75,26 @@ def test_loss_is_the_weighted_sum_of_both(model):
     assert measured["contrastive_loss"] == pytest.approx(contrastive, abs=1e-4)
     assert measured["caption_loss"] == pytest.approx(caption, abs=1e-4)
     assert measured["loss"] == pytest.approx(contrastive + 2 * caption, abs=1e-4)
+
+
+def test_loss_and_gradients_are_open_clips(model):
+    golden = np.load(pathlib.Path(__file__).parent / "golden/coca.npz")
+    token_ids = tf.constant(golden["token_ids"])
+    inputs = {"token_ids": token_ids, "padding_mask": token_ids != 0}
+    outputs = {key: tf.constant(golden[key]) for key in ("image", "text", "logits")}
+    model.compile(keras.optimizers.SGD(0.0))
+    model.reset_metrics()
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        loss = model.loss_of_step((inputs, None, None), outputs)
+    expected = golden["contrastive_loss"] + golden["caption_loss"]
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+    gradients = tape.gradient(loss, list(outputs.values()))
+    np.testing.assert_allclose(
+        np.concatenate([np.ravel(one) for one in gradients]),
+        golden["gradients"],
+        atol=1e-5,
+    )
 
 
 def test_words_see_neither_later_words_nor_the_text_vectors_token(model):

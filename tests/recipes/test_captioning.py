@@ -2,10 +2,13 @@ import dataclasses
 import json
 import pathlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+import kmmft
 from recipes import captioning
+from recipes.captions.comparing import own_caption
 
 SMOKE = captioning.PRESETS["smoke"]
 
@@ -28,6 +31,57 @@ def test_smoke_preset_names_colour_and_shape(tmp_path):
     assert answers["text"].numpy().tolist() == [b"a red disc"]
 
 
+@pytest.mark.slow
+def test_coca_compares_writes_and_serves_both(tmp_path):
+    config = dataclasses.replace(
+        SMOKE, output_dir=str(tmp_path), model="coca", learning_rate=3e-3
+    )
+    metrics = captioning.main(config)
+    assert metrics["test/rouge_l"] > 0.9 > metrics["most_frequent/rouge_l"]
+    # One of six different captions is a picture's own.
+    assert metrics["test/own_caption"] > 0.8
+    # 48 pictures, of which 8 have the same caption.
+    assert metrics["test/image_to_text/recall_at_10"] > 0.8
+    served = tf.saved_model.load(tmp_path / "export/1").signatures
+    assert {"caption", "encode_image", "encode_text", "rank"} <= set(served)
+    assert "image → text R@1" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_self_critical_stage_goes_on_from_cross_entropy(tmp_path):
+    config = dataclasses.replace(
+        SMOKE,
+        output_dir=str(tmp_path),
+        epochs=2,
+        self_critical_epochs=3,
+        self_critical_learning_rate=3e-4,
+        search="greedy",
+    )
+    metrics = captioning.main(config)
+    before, after = (
+        "validation/cross_entropy/cider_d",
+        "validation/self_critical/cider_d",
+    )
+    assert metrics[after] > metrics[before] + 0.3
+    assert metrics["test/cider_d"] > metrics["cross_entropy/cider_d"] + 0.3
+    with (tmp_path / "self_critical/history.csv").open() as file:
+        names = file.readline().strip().split(",")
+    assert {"drawn_reward", "greedy_reward", "val_cider_d"} <= set(names)
+    assert "by cross-entropy alone" in (tmp_path / "report.html").read_text()
+
+
+def test_own_caption_knows_equal_captions():
+    vectors = np.eye(3)
+    encoded = kmmft.evaluation.RecordVectors(
+        {"image": vectors[[0, 0, 1, 2]], "text": vectors[[0, 0, 1, 2, 1]]},
+        {"image": np.arange(4), "text": np.array([0, 1, 2, 2, 3])},
+        {"text": ["a cat", "a cat", "a dog", "a pet", "a dog"]},
+        {},
+    )
+    # The last picture is nearest to "a pet", and its caption is "a dog".
+    assert own_caption(encoded) == 0.75
+
+
 @pytest.mark.parametrize("changes", [{"manifest": ""}, {"data": "somewhere"}])
 def test_one_source_of_data(changes, tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), **changes)
@@ -35,6 +89,16 @@ def test_one_source_of_data(changes, tmp_path):
         captioning.main(config)
 
 
-def test_unknown_search():
-    with pytest.raises(ValueError, match=r"greedy, beam, sampling.*'best'"):
-        captioning.Config(search="best")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": "best"}, r"greedy, beam, sampling.*'best'"),
+        ({"model": "clip"}, r"writer, coca.*'clip'"),
+        ({"model": "coca", "decoder": "gpt2"}, "--model coca and --decoder gpt2"),
+        ({"model": "coca", "self_critical_epochs": 1}, "Only a writer"),
+        ({"self_critical_epochs": -1}, "must not be negative. Received: -1"),
+    ],
+)
+def test_bad_settings_end_in_one_line(changes, message):
+    with pytest.raises(ValueError, match=message):
+        captioning.Config(**changes)

@@ -1,0 +1,1 @@
+"""Settings, data, models and stages of `recipes.captioning`."""
