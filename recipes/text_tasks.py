@@ -62,8 +62,8 @@ PRESETS = {
         hidden_dim=64,
         num_layers=1,
         num_beams=2,
-        epochs=25,
-        patience=25,
+        epochs=14,
+        patience=14,
         learning_rate=4e-3,
     ),
 }
