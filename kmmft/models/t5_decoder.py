@@ -25,7 +25,7 @@ class T5Decoder(CrossAttentionDecoder):
         float32 tensor `(batch, length, vocabulary_size)`: logits of the next word.
 
     Raises:
-        ValueError: If `backbone` is no T5.
+        ValueError: If `backbone` is no T5, or computes in float16.
 
     Example:
         >>> backbone = keras_hub.models.T5Backbone(50, 1, 2, 8, 16)
@@ -47,6 +47,12 @@ class T5Decoder(CrossAttentionDecoder):
             raise ValueError(
                 "`backbone` must be a keras_hub.models.T5Backbone. Received: "
                 f"{type(backbone).__name__}."
+            )
+        if backbone.dtype_policy.compute_dtype == "float16":
+            # KerasHub's mask, -1e9, becomes minus infinity there, and all results NaN.
+            raise ValueError(
+                "A T5 does not work in float16. Received: a backbone with dtype policy "
+                f"{backbone.dtype_policy.name!r}. Take mixed_bfloat16 or float32."
             )
         super().__init__(
             backbone.vocabulary_size,

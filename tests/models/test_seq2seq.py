@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+from kmmft.encoders.families import TextFamily
 from kmmft.encoders.presets import load_text_backbone
+from kmmft.encoders.text_preprocessor import TextPreprocessor
 from kmmft.models import BeamSearch, FusionGenerator
-from tests.encoders.text_backbones import TEXTS
+from tests.encoders.text_backbones import TEXTS, byte_pairs
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 LENGTH = 10
@@ -27,7 +29,9 @@ TARGETS = ["red cat", "mat", "", "a bird sits on the mat the cat"]
 def case(request):
     with np.load(GOLDEN / request.param / "outputs.npz") as file:
         expected = dict(file)
-    model = FusionGenerator.from_preset(str(GOLDEN / request.param), 7, LENGTH)
+    model = FusionGenerator.from_preset(
+        str(GOLDEN / request.param), 7, LENGTH, keep="end"
+    )
     return model, expected
 
 
@@ -46,7 +50,8 @@ def test_logits_equal_transformers(case):
             "target_padding_mask": tf.ones((6, width), bool),
         }
     )
-    np.testing.assert_allclose(logits[:, :5], expected["logits"], atol=2e-5)
+    largest = np.abs(expected["logits"]).max()
+    assert np.abs(logits[:, :5] - expected["logits"]).max() < 1e-5 * largest
 
 
 def until_end(rows, model):
@@ -64,7 +69,9 @@ def test_greedy_texts_equal_transformers(case):
     assert len(set(map(tuple, rows))) > 2
 
 
-@pytest.mark.parametrize("case", ["bart", "t5_gated"], indirect=True)
+@pytest.mark.parametrize(
+    "case", ["bart", pytest.param("t5_gated", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_saved_model_shares_its_words_again(case, tmp_path):
     model, _ = case
     vectors = model.decoder.token_embedding
@@ -75,6 +82,7 @@ def test_a_saved_model_shares_its_words_again(case, tmp_path):
     half = again.encoders["text"].backbone.get_layer("encoder")
     assert half.get_layer("token_embedding") is again.decoder.token_embedding
     assert again.tokenizer is again.encoders["text"].tokenizer
+    assert again.encoders["text"].keep == "end"
     assert len(again.weights) == len(model.weights)
     np.testing.assert_array_equal(
         again.decoder.token_embedding.embeddings, vectors.embeddings
@@ -132,23 +140,20 @@ def test_both_halves_learn():
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0
 
 
-def test_the_end_of_a_dialogue_is_kept():
-    backbone, tokenizer = TEXTS["bart"]()
-    long = "a cat sits on the mat"
-    ids = {}
-    for keep in ("start", "end"):
-        encoder = kmmft.encoders.TextEncoder.from_backbone(
-            backbone, tokenizer, 8, keep=keep
-        )
-        ids[keep] = encoder.preprocess([long, "a"])["token_ids"].numpy()
-        assert encoder.get_config()["keep"] == keep
-    whole = kmmft.encoders.TextEncoder.from_backbone(backbone, tokenizer, 40)
-    tokens = whole.preprocess([long])["token_ids"].numpy()[0]
-    tokens = tokens[: tokens.tolist().index(tokenizer.end_token_id)].tolist()
-    end = [tokenizer.end_token_id]
-    assert ids["start"][0].tolist() == tokens[:7] + end
-    assert ids["end"][0].tolist() == tokens[:1] + tokens[-6:] + end
-    np.testing.assert_array_equal(ids["start"][1], ids["end"][1])
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_which_part_of_a_long_text_is_kept(keep):
+    tokenizer = byte_pairs(keras_hub.models.BartTokenizer)
+    texts = tf.constant(["a cat sits on the mat", "a", ""])
+    cut, whole = (
+        TextPreprocessor(tokenizer, length, TextFamily(), keep)(texts)["token_ids"]
+        for length in (8, 40)
+    )
+    start, end = tokenizer.start_token_id, tokenizer.end_token_id
+    tokens = whole.numpy()[0].tolist()
+    tokens = tokens[1 : tokens.index(end)]
+    kept = tokens[:6] if keep == "start" else tokens[-6:]
+    assert len(tokens) > 6 and cut[0].numpy().tolist() == [start, *kept, end]
+    np.testing.assert_array_equal(cut[1:], whole[1:, :8])
 
 
 def test_bad_parts(tmp_path):
@@ -158,6 +163,9 @@ def test_bad_parts(tmp_path):
     for decoder in (kmmft.models.BartDecoder, kmmft.models.T5Decoder):
         with pytest.raises(ValueError, match=r"`backbone` must be .*BertBackbone"):
             decoder(bert)
+    half = keras_hub.models.T5Backbone(9, 1, 2, 8, 16, dtype="mixed_float16")
+    with pytest.raises(ValueError, match=r"not work in float16.*mixed_float16"):
+        kmmft.models.T5Decoder(half)
     bart, tokenizer = TEXTS["bart"]()
     with pytest.raises(ValueError, match="`max_length` must be 4 or more"):
         FusionGenerator.from_backbone(bart, tokenizer, 8, 3)
