@@ -23,6 +23,7 @@ from tfrecords_tools.sources.annotations import build_annotations
 from tfrecords_tools.sources.conll import build_conll
 from tfrecords_tools.sources.easy_vqa import build_easy_vqa
 from tfrecords_tools.sources.easy_vqa_captions import build_easy_vqa_captions
+from tfrecords_tools.sources.gettext_catalogues import build_gettext
 from tfrecords_tools.sources.huggingface import build_huggingface
 from tfrecords_tools.sources.image_folder import build_image_folder
 from tfrecords_tools.sources.manifest import build_manifest
@@ -81,6 +82,7 @@ def _parse(words: Sequence[str]) -> Callable[[], Any]:
             build_easy_vqa_captions,
             command_help.EASY_VQA_CAPTIONS,
         ),
+        _subcommand("gettext", build_gettext, command_help.GETTEXT),
         _subcommand("huggingface", build_huggingface, command_help.HUGGINGFACE),
         _subcommand("manifest", build_manifest, command_help.MANIFEST),
         _subcommand("image_folder", build_image_folder, command_help.IMAGE_FOLDER),

@@ -25,6 +25,13 @@ examples:
       --word_column 1 --tag_column 3 --scheme any --comments --name pos \\
       --output_dir data"""
 
+GETTEXT = """Texts of programs with their translations, of gettext's catalogues.
+
+example:
+  apt-get install libreoffice-l10n-de
+  python -m tfrecords_tools build gettext --name libreoffice_de --output_dir data \\
+      --folder /usr/lib/libreoffice/program/resource/de"""
+
 SQUAD = """Questions on texts in the format of SQuAD v1 and v2.
 
 example:

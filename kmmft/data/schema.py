@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kmmft.data.text_schema import question_context as question_context
 from kmmft.data.text_schema import rated as rated
 from kmmft.data.text_schema import tagged as tagged
+from kmmft.data.text_schema import text_to_text as text_to_text
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

@@ -56,7 +56,8 @@ class TemplateTexts:
         table: JSONL file with the columns `id`, `split`, `text` and `label` (which
             relation it tells), `text_pair` and `pair_label` (whether it tells the
             same as `text`), `number` (people that are named in `story`), `story`,
-            and `marked`, the text with its entities in `<e1>` and `<e2>`.
+            `marked`, the text with its entities in `<e1>` and `<e2>`, and `reworded`,
+            another way to say it.
         conll: Files with a word and its entity's tag a line, by split.
         squad: Files of questions in SQuAD's format, by split; one in five has no
             answer.
@@ -155,6 +156,7 @@ def _row(random: np.random.Generator, split: str, number: int, fact: _Fact) -> d
         "story": " ".join(sentence.text() for sentence in story),
         "number": sum(RELATIONS[one.relation][0] == "PER" for one in story),
         "marked": _joined(marked),
+        "reworded": dataclasses.replace(fact, way=1 - fact.way).text(),
     }
 
 

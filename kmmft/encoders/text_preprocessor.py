@@ -1,5 +1,7 @@
 """From strings to padded token ids, always through the tokenizer's TF path."""
 
+from collections.abc import Sequence
+
 import keras
 import keras_hub
 import tensorflow as tf
@@ -19,16 +21,31 @@ class TextPreprocessor:
 
     Args:
         tokenizer: A KerasHub tokenizer.
-        sequence_length: Length of the token ids; longer texts lose their end.
+        sequence_length: Length of the token ids.
         family: Which special tokens and cleaning the backbone expects.
+        keep: Which part of a text that is too long is kept: `"start"` or `"end"`.
+        start_tokens: What stands before a text, where the family puts something
+            there: names of the tokenizer's special tokens, such as `"start"`.
+
+    Raises:
+        ValueError: If `keep` is neither.
     """
 
     RAW_SHAPE = (None,)
     RAW_NAME = "a batch of strings, shape (batch,)"
 
     def __init__(
-        self, tokenizer: keras.layers.Layer, sequence_length: int, family: TextFamily
+        self,
+        tokenizer: keras.layers.Layer,
+        sequence_length: int,
+        family: TextFamily,
+        keep: str = "start",
+        start_tokens: Sequence[str] = ("start",),
     ):
+        if keep not in ("start", "end"):
+            raise ValueError(f"`keep` must be 'start' or 'end'. Received: {keep!r}.")
+        self.keep = keep
+        self.start_tokens = tuple(start_tokens) if family.start else ()
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.family = family
@@ -68,14 +85,21 @@ class TextPreprocessor:
 
     def _tokenise_batch(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         # Built here, because a loaded tokenizer learns its vocabulary late.
+        start = [self._special(f"{name}_token_id") for name in self.start_tokens]
+        start = [number for number in start if number is not None]
+        end = self._special("end_token_id")
+        tokens = self.tokens(texts)
+        if self.keep == "end":
+            room = self.sequence_length - len(start) - (end is not None)
+            tokens = tokens[:, -room:]
         packer = keras_hub.layers.StartEndPacker(
             self.sequence_length,
-            start_value=self._special("start_token_id") if self.family.start else None,
-            end_value=self._special("end_token_id"),
+            start_value=start or None,
+            end_value=end,
             pad_value=self._special("pad_token_id") or 0,
             return_padding_mask=True,
         )
-        token_ids, padding_mask = packer(self.tokens(texts))
+        token_ids, padding_mask = packer(tokens)
         shape = [None, self.sequence_length]
         token_ids = tf.ensure_shape(tf.cast(token_ids, tf.int32), shape)
         padding_mask = tf.ensure_shape(padding_mask, shape)

@@ -24,6 +24,7 @@ from kmmft.metrics.squad import (
     squad_metrics,
     squad_scores_of_each,
 )
+from kmmft.metrics.text_to_text import text_to_text_metrics
 from kmmft.metrics.unit_vectors import unit_vectors
 from kmmft.metrics.vqa_accuracy import (
     normalize_answer,
@@ -54,6 +55,7 @@ __all__ = [
     "rouge_l",
     "squad_metrics",
     "squad_scores_of_each",
+    "text_to_text_metrics",
     "two_way_retrieval",
     "two_way_retrieval_from_scores",
     "unit_vectors",

@@ -1,5 +1,6 @@
 """Models made of encoders: plain Keras models with their raw inputs' preparation."""
 
+from kmmft.models.bart_decoder import BartDecoder
 from kmmft.models.beam_search import BeamSearch
 from kmmft.models.coca import CoCa
 from kmmft.models.contrastive_training import ContrastiveTraining
@@ -17,6 +18,7 @@ from kmmft.models.question_answerer import QuestionAnswerer
 from kmmft.models.question_batches import question_batches
 from kmmft.models.self_critical import SelfCritical, reference_keys
 from kmmft.models.sequence_recommender import SequenceRecommender
+from kmmft.models.t5_decoder import T5Decoder
 from kmmft.models.task_weights import FixedWeights, GradNorm, UncertaintyWeights
 from kmmft.models.text_search import Greedy, Sampling
 from kmmft.models.text_to_image import TextToImage
@@ -25,6 +27,7 @@ from kmmft.models.token_classifier import TokenClassifier
 from kmmft.models.token_texts import TokenTexts
 
 __all__ = [
+    "BartDecoder",
     "BeamSearch",
     "CoCa",
     "ContrastiveTraining",
@@ -43,6 +46,7 @@ __all__ = [
     "Sampling",
     "SelfCritical",
     "SequenceRecommender",
+    "T5Decoder",
     "TextToImage",
     "TightVideoText",
     "TokenClassifier",

@@ -43,7 +43,7 @@ class BeamSearch(TextSearch):
         self.num_beams = num_beams
         self.length_penalty = length_penalty
 
-    def __call__(self, step, memory, cache, first, end_id, seed):
+    def __call__(self, step, memory, cache, first, end_id, seed, given=1):
         beams = self.num_beams
 
         def repeated(x):
@@ -59,7 +59,7 @@ class BeamSearch(TextSearch):
         finished = tf.fill([batch, beams], _NEVER)
 
         def go_on(index, texts, alive, done, finished, cache):
-            best_hope = tf.reduce_max(alive, 1) / self._norm(length - 1)
+            best_hope = tf.reduce_max(alive, 1) / self._norm(length - given)
             return tf.reduce_any(best_hope > tf.reduce_min(finished, 1))
 
         def body(index, texts, alive, done, finished, cache):
@@ -68,11 +68,10 @@ class BeamSearch(TextSearch):
             scores, source, words = self._candidates(alive, logits)
             grown = _with_word(tf.gather(texts, source, batch_dims=1), index, words)
             ended = (words == end_id) | (index == length - 1)
+            score = scores / self._norm(index - given + 1)
             done, finished = _best(
                 tf.concat([done, grown], 1),
-                tf.concat(
-                    [finished, tf.where(ended, scores / self._norm(index), _NEVER)], 1
-                ),
+                tf.concat([finished, tf.where(ended, score, _NEVER)], 1),
                 beams,
             )
             alive, kept = tf.math.top_k(tf.where(ended, _NEVER, scores), beams)
@@ -84,14 +83,14 @@ class BeamSearch(TextSearch):
             cache = tf.nest.map_structure(lambda x: tf.gather(x, rows), cache)
             return index + 1, texts, alive, done, finished, cache
 
-        state = (tf.constant(1), texts, alive, texts, finished, cache)
+        state = (tf.constant(given), texts, alive, texts, finished, cache)
         shapes = tf.nest.map_structure(lambda x: _loose(x.shape), state)
         *_, done, finished, _ = tf.while_loop(
             go_on,
             body,
             state,
             shape_invariants=shapes,
-            maximum_iterations=length - 1,
+            maximum_iterations=length - given,
         )
         return done[:, 0]
 

@@ -74,6 +74,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.dropout_rate = dropout_rate
         self.num_text_layers = num_text_layers
+        self.head_dim = hidden_dim // num_heads
 
     def build(self, token_ids_shape, *_):
         # === Layers ===
@@ -114,7 +115,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         )
 
     def call(self, token_ids, context, context_mask, padding_mask=None, training=None):
-        x = self.dropout(self.embedding(token_ids), training=training)
+        x = self.dropout(self._embed(token_ids), training=training)
         x = self.read(x, padding_mask, training)
         return self.write(x, context, context_mask, padding_mask, training)
 
@@ -151,26 +152,18 @@ class CrossAttentionDecoder(keras.layers.Layer):
             axis of all tensors is the batch.
         """
         batch, width = ops.shape(context)[0], ops.shape(context)[1]
-        heads = (self.num_heads, self.hidden_dim // self.num_heads)
 
         def zeros(places):
+            heads = (self.num_heads, self.head_dim)
             return ops.zeros((batch, 2, places, *heads), self.compute_dtype)
 
         cache = [zeros(length) for _ in (*self.text_blocks, *self.blocks)]
-        memory = {"context": context, "mask": context_mask, "keys": []}
+        memory = {"context": context, "mask": context_mask}
+        memory["keys"] = [zeros(width) for _ in self.blocks]
         # Any word will do: only the context's keys and values are kept.
-        x = self.embedding(ops.zeros((batch, 1), "int32"))
-        for block, own in zip(self.blocks, cache[self.num_text_layers :], strict=True):
-            x, _, keys = block(
-                x,
-                context,
-                encoder_padding_mask=context_mask,
-                self_attention_cache=own,
-                self_attention_cache_update_index=0,
-                cross_attention_cache=zeros(width),
-                cross_attention_cache_update_index=0,
-            )
-            memory["keys"].append(keys)
+        x = self._embed(ops.zeros((batch, 1), "int32"))
+        own = cache[self.num_text_layers :]
+        *_, memory["keys"] = self._cached_blocks(x, 0, memory, own, fill=True)
         return memory, cache
 
     def step(
@@ -187,7 +180,7 @@ class CrossAttentionDecoder(keras.layers.Layer):
         Returns:
             float32 logits of the next word `(batch, vocabulary_size)`, and the cache.
         """
-        x = self.embedding(token_ids, start_index=index)
+        x = self._embed(token_ids, index)
         after = []
         below = self.num_text_layers
         for block, own in zip(self.text_blocks, cache[:below], strict=True):
@@ -195,19 +188,31 @@ class CrossAttentionDecoder(keras.layers.Layer):
                 x, self_attention_cache=own, self_attention_cache_update_index=index
             )
             after.append(own)
-        for block, own, keys in zip(
-            self.blocks, cache[below:], memory["keys"], strict=True
-        ):
-            x, own, _ = block(
+        x, own, _ = self._cached_blocks(x, index, memory, cache[below:])
+        return self._logits(x)[:, 0], after + own
+
+    def _cached_blocks(self, x, index, memory, cache, fill=False):
+        """Runs one word through the blocks: its state, the caches, the context's keys.
+
+        With `fill` the context's keys and values are computed, else read.
+        """
+        after, read = [], []
+        for block, own, keys in zip(self.blocks, cache, memory["keys"], strict=True):
+            x, own, keys = block(
                 x,
                 memory["context"],
                 encoder_padding_mask=memory["mask"],
                 self_attention_cache=own,
                 self_attention_cache_update_index=index,
                 cross_attention_cache=keys,
+                cross_attention_cache_update_index=0 if fill else None,
             )
             after.append(own)
-        return self._logits(x)[:, 0], after
+            read.append(keys)
+        return x, after, read
+
+    def _embed(self, token_ids, index=0):
+        return self.embedding(token_ids, start_index=index)
 
     def _logits(self, x):
         x = self.embedding.token_embedding(self.norm(x), reverse=True)

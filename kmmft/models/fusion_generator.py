@@ -1,11 +1,16 @@
 """Text written about any set of encoded modalities."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
+from kmmft.encoders import TextEncoder
+from kmmft.encoders.presets import load_text_backbone
+from kmmft.models.decoder_half import decoder_half
+from kmmft.models.generator_parts import check_parts
 from kmmft.models.raw_inputs import RawInputs, batch_inputs
+from kmmft.models.shared_configs import sharing
 from kmmft.models.text_generation import TextGeneration, token_context
 from kmmft.models.text_search import Greedy, TextSearch
 from kmmft.models.token_texts import TokenTexts
@@ -18,7 +23,8 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     """Encodes each modality and writes a text about them, word by word.
 
     The tokens of all encoders, each normalised and projected to the decoder's width,
-    stand in one row, and the decoder reads them by cross-attention or as a prefix. The
+    stand in one row, and the decoder reads them by cross-attention or as a prefix. A
+    pretrained decoder reads its own encoder's tokens as they are (`from_preset`). The
     model is a functional Keras model: from the encoders' inputs and `target_token_ids`,
     the text so far, to the logits of each next word. The training loss is the mean
     over all words of the global batch: a long text counts more than a short one, and
@@ -26,14 +32,16 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
 
     Args:
         encoders: Encoders by modality, as for `FusionClassifier`. One or more.
-        decoder: `kmmft.models.CrossAttentionDecoder`, or `PrefixDecoder` for a
-            pretrained language model.
+        decoder: `kmmft.models.CrossAttentionDecoder`; `PrefixDecoder` for a pretrained
+            language model; `BartDecoder` or `T5Decoder`.
         tokenizer: The KerasHub tokenizer of the texts that are written, with as many
-            words as the decoder.
+            words as the decoder (a few more or less for BART and T5).
         max_length: Longest text in tokens, start and end included.
         target: Name of the text in the batch.
         search: How texts are chosen: `kmmft.models.Greedy()` (default), `BeamSearch`
             or `Sampling`.
+        read_directly: Modalities whose tokens the decoder reads without projection,
+            since it was trained with that encoder.
 
     Call arguments:
         inputs: dict of the encoders' inputs, `target_token_ids` int `(batch, length)`
@@ -44,7 +52,8 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
 
     Raises:
         ValueError: If there is no encoder, tokenizer and decoder differ in their number
-            of words, or texts of `max_length` are too long for the decoder.
+            of words, texts of `max_length` are too long for the decoder, or tokens that
+            are read directly are not as wide as it.
 
     Example:
         >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "cat"]
@@ -74,12 +83,14 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         max_length: int,
         target: str = "caption",
         search: TextSearch | None = None,
+        read_directly: Sequence[str] = (),
         name: str = "fusion_generator",
         **kwargs,
     ):
         encoders = dict(encoders)
-        texts = TokenTexts(tokenizer, max_length)
-        _check(encoders, decoder, texts, target)
+        start_tokens = getattr(decoder, "start_tokens", ("start",))
+        texts = TokenTexts(tokenizer, max_length, start_tokens)
+        check_parts(encoders, decoder, texts, target, read_directly)
         # === Layers ===
         projections = {
             modality: keras.Sequential(
@@ -90,6 +101,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 name=f"{modality}_projection",
             )
             for modality in encoders
+            if modality not in read_directly
         }
         # === Functional model ===
         inputs = batch_inputs(encoders)
@@ -113,7 +125,58 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         self.max_length = max_length
         self.target = target
         self.search = search or Greedy()
+        self.read_directly = list(read_directly)
         self._texts = texts
+
+    @classmethod
+    def from_preset(
+        cls,
+        handle: str,
+        sequence_length: int,
+        max_length: int,
+        load_weights: bool = True,
+        keep: str = "start",
+        **kwargs,
+    ) -> "FusionGenerator":
+        """A pretrained BART or T5, encoder and decoder, that turns `text` into text.
+
+        Args:
+            handle: As in `kmmft.encoders.TextEncoder.from_preset`.
+            sequence_length: Longest text that is read, in tokens.
+            max_length: Longest text that is written, likewise.
+            load_weights: False gives the architecture with random weights.
+            keep: Which part of a text that is too long is read; see `TextEncoder`.
+            **kwargs: Further arguments of `FusionGenerator`.
+
+        Raises:
+            ValueError: If there is no such model, or it is no BART or T5.
+
+        Example::
+
+            model = kmmft.models.FusionGenerator.from_preset("bart_base_en", 128, 32)
+        """
+        backbone, tokenizer, _ = load_text_backbone(handle, load_weights)
+        return cls.from_backbone(
+            backbone, tokenizer, sequence_length, max_length, keep, **kwargs
+        )
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: keras.Model,
+        tokenizer: keras.layers.Layer,
+        sequence_length: int,
+        max_length: int,
+        keep: str = "start",
+        **kwargs,
+    ) -> "FusionGenerator":
+        """As `from_preset`, from KerasHub's `BartBackbone` or `T5Backbone`."""
+        decoder = decoder_half(backbone)
+        encoder = TextEncoder.from_backbone(
+            backbone, tokenizer, sequence_length, keep=keep
+        )
+        kwargs = {"target": "target", "read_directly": ["text"], **kwargs}
+        return cls({"text": encoder}, decoder, tokenizer, max_length, **kwargs)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
         """As `keras.Model.compile`, with cross-entropy and the share of right words.
@@ -166,12 +229,15 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
             As `prepare_batch`.
         """
         token_ids, mask = self._texts.pack(texts)
+        # Nothing is learnt about start tokens, which are always given.
+        given = len(self._texts.start_tokens)
+        weights = tf.cast(mask & (tf.range(self.max_length) >= given), tf.float32)
         inputs = {
             **inputs,
             "target_token_ids": token_ids[:, :-1],
             "target_padding_mask": mask[:, :-1],
         }
-        return inputs, token_ids[:, 1:], tf.cast(mask[:, 1:], tf.float32)
+        return inputs, token_ids[:, 1:], weights[:, 1:]
 
     def step_batch(self, data):
         return mean_over_words(data)
@@ -179,6 +245,12 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     # === Config ===
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
+        # A tokenizer that an encoder has, too, is told by that encoder's name.
+        owners = [
+            modality
+            for modality, encoder in self.encoders.items()
+            if getattr(encoder, "tokenizer", None) is self.tokenizer
+        ]
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -188,10 +260,11 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 for modality, encoder in self.encoders.items()
             ],
             "decoder": serialize(self.decoder),
-            "tokenizer": serialize(self.tokenizer),
+            "tokenizer": owners[0] if owners else serialize(self.tokenizer),
             "max_length": self.max_length,
             "target": self.target,
             "search": serialize(self.search),
+            "read_directly": self.read_directly,
         }
 
     @classmethod
@@ -200,32 +273,13 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
             return keras.saving.deserialize_keras_object(value, custom_objects)
 
         config = dict(config)
-        config["encoders"] = {
-            modality: deserialize(encoder) for modality, encoder in config["encoders"]
-        }
-        for key in ("decoder", "tokenizer", "search"):
-            config[key] = deserialize(config[key])
+        # Encoder and decoder may be halves of one backbone.
+        with sharing():
+            config["encoders"] = {
+                modality: deserialize(encoder)
+                for modality, encoder in config["encoders"]
+            }
+            for key in ("decoder", "tokenizer", "search"):
+                owner = config["encoders"].get(str(config[key]))
+                config[key] = owner.tokenizer if owner else deserialize(config[key])
         return cls(**config)
-
-
-def _check(encoders, decoder, texts, target) -> None:
-    if not encoders:
-        raise ValueError("A FusionGenerator needs an encoder. Received: encoders={}.")
-    if (
-        texts.has_vocabulary
-        and (words := texts.tokenizer.vocabulary_size()) != decoder.vocabulary_size
-    ):
-        raise ValueError(
-            "Tokenizer and decoder must have the same number of words. Received: "
-            f"{words} and {decoder.vocabulary_size}."
-        )
-    if texts.max_length - 1 > decoder.max_length:
-        raise ValueError(
-            f"`max_length` must be at most {decoder.max_length + 1} for this decoder. "
-            f"Received: max_length={texts.max_length}."
-        )
-    if target in encoders:
-        raise ValueError(
-            "`target` must be no encoder's name: the text is written, not read. "
-            f"Received: target={target!r} and the encoders {list(encoders)}."
-        )

@@ -106,7 +106,7 @@ class TextGeneration(GraphCache):
             seed: int scalar, for `kmmft.models.Sampling`.
 
         Returns:
-            int32 tensor `(batch, max_length)`, which begins with the start token.
+            int32 tensor `(batch, max_length)`, which begins with the start tokens.
         """
         context, mask = token_context(self.encoders, self.projections, inputs)
         search = search or self.search
@@ -130,6 +130,17 @@ class TextGeneration(GraphCache):
         logits = self(inputs, training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
         return -tf.reduce_sum(losses * weights, axis=1)
+
+    def text_lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens texts have that the model is to write.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            int array, start and end token included. What is beyond `max_length` is cut.
+        """
+        return self._texts.lengths(tf.constant(list(texts))).numpy()
 
     def serve(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Writes texts about raw inputs: the function that an exported model runs.
@@ -162,17 +173,14 @@ def write_tokens(
     seed: int | tf.Tensor,
 ) -> tf.Tensor:
     """Writes texts about a context in a graph, as `TextGeneration.generate_tokens`."""
-    length = texts.max_length
+    length, start = texts.max_length, texts.start_ids
     memory, cache = decoder.begin(context, mask, length - 1)
-    rows = tf.shape(context)[0]
-    first = tf.concat(
-        [
-            tf.fill([rows, 1], texts.start_id),
-            tf.fill([rows, length - 1], texts.pad_id),
-        ],
-        axis=1,
-    )
-    token_ids = search(decoder.step, memory, cache, first, texts.end_id, seed)
+    row = start + [texts.pad_id] * (length - len(start))
+    first = tf.repeat(tf.constant([row], tf.int32), tf.shape(context)[0], axis=0)
+    for place in range(len(start) - 1):
+        _, cache = decoder.step(first[:, place : place + 1], place, memory, cache)
+    end = texts.end_id
+    token_ids = search(decoder.step, memory, cache, first, end, seed, given=len(start))
     return tf.ensure_shape(token_ids, [None, length])
 
 
@@ -182,7 +190,12 @@ def token_context(encoders, projections, inputs):
         modality: encoder(select_inputs(modality, encoder, inputs))
         for modality, encoder in encoders.items()
     }
-    tokens = [projections[m](feature["tokens"]) for m, feature in features.items()]
+    tokens = [
+        projections[modality](feature["tokens"])
+        if modality in projections
+        else feature["tokens"]
+        for modality, feature in features.items()
+    ]
     masks = [feature["mask"] for feature in features.values()]
     if len(tokens) == 1:
         return tokens[0], masks[0]

@@ -15,9 +15,10 @@ class TextSearch:
             logits of the next words `(rows, words)` and the cache.
         memory: Structure of tensors `(batch, ...)`, which stays as it is.
         cache: Structure of tensors `(batch, ...)`.
-        first: int32 tensor `(batch, length)`: the start token, then padding.
+        first: int32 tensor `(batch, length)`: `given` start tokens, then padding.
         end_id: Id of the end token.
         seed: int32 scalar, for searches that draw.
+        given: Number of start tokens; `step` has read all of them but the last.
 
     Returns:
         int32 tensor `(batch, length)`. What stands behind an end token has no meaning.
@@ -25,7 +26,7 @@ class TextSearch:
 
     draws = False
 
-    def __call__(self, step, memory, cache, first, end_id, seed) -> tf.Tensor:
+    def __call__(self, step, memory, cache, first, end_id, seed, given=1) -> tf.Tensor:
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -51,9 +52,9 @@ class Greedy(TextSearch):
         Greedy()
     """
 
-    def __call__(self, step, memory, cache, first, end_id, seed):
+    def __call__(self, step, memory, cache, first, end_id, seed, given=1):
         sampler = keras_hub.samplers.GreedySampler()
-        return _write(sampler, step, memory, cache, first, end_id)
+        return _write(sampler, step, memory, cache, first, end_id, given)
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -102,7 +103,7 @@ class Sampling(TextSearch):
         self._sampler = self._make_sampler()
         self._sampler.seed_generator = _SeedOfPlace()
 
-    def __call__(self, step, memory, cache, first, end_id, seed):
+    def __call__(self, step, memory, cache, first, end_id, seed, given=1):
         seeds = self._sampler.seed_generator
 
         def seeded_step(token_ids, index, memory, cache):
@@ -110,7 +111,7 @@ class Sampling(TextSearch):
             seeds.current = tf.random.experimental.stateless_fold_in(key, 0)
             return step(token_ids, index, memory, cache)
 
-        return _write(self._sampler, seeded_step, memory, cache, first, end_id)
+        return _write(self._sampler, seeded_step, memory, cache, first, end_id, given)
 
     def _make_sampler(self) -> keras_hub.samplers.Sampler:
         samplers, heat = keras_hub.samplers, self.temperature
@@ -135,13 +136,13 @@ class _SeedOfPlace(keras.random.SeedGenerator):
         return self.current
 
 
-def _write(sampler, step, memory, cache, first, end_id) -> tf.Tensor:
+def _write(sampler, step, memory, cache, first, end_id, given) -> tf.Tensor:
     def after(written, cache, index):
         last = tf.slice(written, [0, index - 1], [-1, 1])
         logits, cache = step(last, index - 1, memory, cache)
         return logits, (), cache
 
-    given = tf.sequence_mask(tf.ones_like(first[:, 0]), tf.shape(first)[1])
+    start = tf.sequence_mask(tf.fill(tf.shape(first)[:1], given), tf.shape(first)[1])
     return sampler(
-        after, first, cache=cache, index=1, mask=given, stop_token_ids=[end_id]
+        after, first, cache=cache, index=given, mask=start, stop_token_ids=[end_id]
     )

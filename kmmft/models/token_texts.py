@@ -1,9 +1,12 @@
 """Texts that a model writes: strings to token ids and back, in graph."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from kmmft.encoders.families import TextFamily
+from kmmft.encoders.graph_tokens import graph_texts
 from kmmft.encoders.text_preprocessor import TextPreprocessor
 
 
@@ -17,9 +20,11 @@ class TokenTexts:
             `BertTokenizer` or `GPT2Tokenizer`.
         max_length: Length of the token ids, both special tokens included; longer texts
             lose their end.
+        start_tokens: What stands before each text: names of the tokenizer's special
+            tokens. Some pretrained decoders expect others than the start token.
 
     Attributes:
-        start_id: Id of the start token.
+        start_ids: Ids of what stands before each text.
         end_id: Id of the end token, which may be the same.
         pad_id: Id that fills up; 0 where the tokenizer has none.
 
@@ -39,21 +44,30 @@ class TokenTexts:
         array([b'a cat', b''], dtype=object)
     """
 
-    def __init__(self, tokenizer: keras.layers.Layer, max_length: int):
-        if max_length < 3:
+    def __init__(
+        self,
+        tokenizer: keras.layers.Layer,
+        max_length: int,
+        start_tokens: Sequence[str] = ("start",),
+    ):
+        least = len(start_tokens) + 2
+        if max_length < least:
             raise ValueError(
-                "`max_length` must be 3 or more, since start and end take two places. "
-                f"Received: {max_length}."
+                f"`max_length` must be {least} or more, since start and end take "
+                f"{least - 1} places. Received: {max_length}."
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._pack = TextPreprocessor(tokenizer, max_length, TextFamily())
+        self.start_tokens = tuple(start_tokens)
+        self._pack = TextPreprocessor(
+            tokenizer, max_length, TextFamily(), start_tokens=start_tokens
+        )
         self._unpack = tf.function(
             self._unpack_batch,
             input_signature=[tf.TensorSpec([None, max_length], tf.int32)],
         )
         if self.has_vocabulary:
-            _ = self.start_id, self.end_id  # an error now, not in the first batch
+            _ = self.start_ids, self.end_id  # an error now, not in the first batch
 
     @property
     def has_vocabulary(self) -> bool:
@@ -62,8 +76,8 @@ class TokenTexts:
         return any(getattr(self.tokenizer, name, None) for name in sources)
 
     @property
-    def start_id(self) -> int:
-        return self._special("start_token_id")
+    def start_ids(self) -> list[int]:
+        return [self._special(f"{name}_token_id") for name in self.start_tokens]
 
     @property
     def end_id(self) -> int:
@@ -79,7 +93,7 @@ class TokenTexts:
         return packed["token_ids"], packed["padding_mask"]
 
     def unpack(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Ids `(batch, max_length)`, which begin with the start token, to strings.
+        """Ids `(batch, max_length)`, which begin with `start_ids`, to strings.
 
         What stands behind the first end token is left out.
         """
@@ -88,16 +102,22 @@ class TokenTexts:
             self.tokenizer._maybe_initialized_tf()
         return self._unpack(token_ids)
 
+    def lengths(self, texts: tf.Tensor) -> tf.Tensor:
+        """Tokens of strings `(batch,)`, int64, start and end included, before a cut."""
+        count = tf.function(lambda texts: self._pack.tokens(texts).row_lengths())
+        return count(tf.convert_to_tensor(texts)) + len(self.start_tokens) + 1
+
     def _unpack_batch(self, token_ids: tf.Tensor) -> tf.Tensor:
-        written = token_ids[:, 1:]
+        written = token_ids[:, len(self.start_tokens) :]
         ended = tf.cumsum(tf.cast(written == self.end_id, tf.int32), axis=1) > 0
-        real = ~ended
+        # A decoder may have more words than its tokenizer, which stand for nothing.
+        real = ~ended & (written < self.tokenizer.vocabulary_size())
         if getattr(self.tokenizer, "pad_token", None) not in (None, ""):
             # A model may write padding before the end; it stands for no word. Where
             # there is no such token (GPT-2), the id that fills up is a word's.
             real &= written != self.pad_id
         words = tf.ragged.boolean_mask(written, real)
-        return tf.ensure_shape(self.tokenizer.detokenize(words), [None])
+        return tf.ensure_shape(graph_texts(self.tokenizer, words), [None])
 
     def _special(self, name: str) -> int:
         number = getattr(self.tokenizer, name, None)

@@ -6,7 +6,7 @@ import pathlib
 import kmmft
 
 CLASSIFICATIONS = ("classify", "relate")
-TASKS = (*CLASSIFICATIONS, "regress", "tag", "answer")
+TASKS = (*CLASSIFICATIONS, "regress", "tag", "answer", "write")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,19 +16,24 @@ class TextConfig(kmmft.training.RecipeConfig):
     task: str = "classify"
     """classify (also intents, and pairs of texts), regress (numbers; also of pairs),
     relate (the relation of two marked entities), tag (a class for each word, such as
-    named entities) or answer (the place in a text that answers a question)."""
+    named entities), answer (the place in a text that answers a question) or write (a
+    text from a text: translation, summary, reply). For write, --text_encoder may also
+    be scratch, a small one of the sizes below."""
     output_dir: str = "runs/text_tasks"
     """Directory of the run. The same command goes on with a run that was killed."""
     files: str = ""
-    """In place of --data. classify, regress, relate: a CSV, TSV or JSONL file. tag:
-    files of a word and its tag a line (CoNLL). answer: files of SQuAD v1 or v2. The
-    latter two as SPLIT=FILE, several with commas. templates: small made-up texts."""
+    """In place of --data. classify, regress, relate, write: a CSV, TSV or JSONL file.
+    tag: files of a word and its tag a line (CoNLL). answer: files of SQuAD v1 or v2.
+    The latter two as SPLIT=FILE, several with commas. templates: small made-up texts.
+    """
     text_column: str = "text"
-    """Column of texts."""
+    """Column of texts; for write, in JSONL also lists, the turns of a dialogue."""
     text_pair_column: str = ""
     """Column of second texts, for tasks on pairs; the model reads both together."""
     label_column: str = "label"
     """Column of class names, or of numbers."""
+    target_column: str = "target"
+    """write: column of the texts to write, in JSONL also lists of them."""
     split_column: str = ""
     """Column of train, validation and test; without one, by a hash of the text."""
     sequence_length: int = 128
@@ -39,6 +44,28 @@ class TextConfig(kmmft.training.RecipeConfig):
     """answer: longer questions lose their end."""
     max_answer_tokens: int = 30
     """answer: longest answer."""
+    target_length: int = 64
+    """write: tokens of a text that is written, special tokens included."""
+    turn_separator: str = " | "
+    """write: what is put between the turns of a dialogue."""
+    keep: str = "start"
+    """write: which part of a text that is too long is read, start, or end, as for a
+    dialogue."""
+    vocabulary_size: int = 8000
+    """write: most word pieces of what is trained from scratch."""
+    hidden_dim: int = 256
+    """write: width of what is trained from scratch: the decoder, unless --text_encoder
+    is a BART or a T5, which bring their own."""
+    num_layers: int = 2
+    """write: blocks of the same."""
+    num_heads: int = 4
+    """write: attention heads of the same."""
+    num_beams: int = 4
+    """write: texts that the search keeps; 1 takes the likeliest word each time."""
+    length_penalty: float = 0.6
+    """write: larger values make texts longer."""
+    bleu_tokenizer: str = "13a"
+    """write: sacrebleu's; zh, ja-mecab or char for languages without spaces."""
     batch_size: int = 32
     """Examples in one step, over all devices together."""
     epochs: int = 3
@@ -46,7 +73,7 @@ class TextConfig(kmmft.training.RecipeConfig):
     learning_rate: float = 5e-5
     """Highest learning rate of AdamW."""
     dropout_rate: float = 0.1
-    """Dropout before the output layer."""
+    """Dropout before the output layer, and in what is trained from scratch."""
 
     def __post_init__(self):
         super().__post_init__()

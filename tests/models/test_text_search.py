@@ -99,6 +99,26 @@ def test_narrow_beams_equal_a_search_in_python(beams):
         assert tuple(found[row, : len(best)]) == best
 
 
+@pytest.mark.parametrize("search", [BeamSearch(3, 1.0), Greedy(), Sampling(top_k=2)])
+def test_a_second_start_token_changes_no_word(search):
+    """The same language, in texts that begin with a token more."""
+
+    def later(token_ids, index, memory, cache):
+        return step(token_ids, index - 1, memory, cache)
+
+    first = tf.constant([[4, START] + [2] * (LENGTH - 1)] * ROWS)
+    cache = [tf.zeros((ROWS, 1))]
+    found = search(
+        later, tf.constant(LOG_P), cache, first, END, tf.constant(0), given=2
+    )
+    alone = write(search)
+    if not search.draws:  # what is drawn depends on the place
+        for two, one in zip(found.numpy()[:, 1:], alone, strict=True):
+            count = [*one[1:].tolist(), END].index(END) + 2
+            assert two[:count].tolist() == one[:count].tolist()
+    assert np.all(found[:, :2] == [4, START])
+
+
 def test_greedy_takes_the_likeliest_word():
     found = write(Greedy())
     for row in range(ROWS):

@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import pathlib
+import re
+import types
 
 import keras
 import keras_hub
@@ -11,7 +14,7 @@ import kmmft
 import tfrecords_tools
 from kmmft.data import template_texts
 from recipes import text_tasks
-from recipes.texts import classifying
+from recipes.texts import classifying, writing
 
 SMOKE = text_tasks.PRESETS["smoke"]
 
@@ -33,12 +36,13 @@ def tiny_text_encoder(monkeypatch):
     """Stands in for the pretrained encoder, and learns in seconds."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *template_words()]
 
-    def from_preset(cls, handle, sequence_length):
+    def from_preset(cls, handle, sequence_length, **kwargs):
         return cls(
             keras_hub.models.BertBackbone(len(words), 1, 2, 32, 32, dropout=0.0),
             keras_hub.models.BertTokenizer(words, lowercase=True),
             sequence_length,
             pooling="mean",
+            **kwargs,
         )
 
     monkeypatch.setattr(
@@ -167,6 +171,99 @@ def test_numbers_of_pairs(tmp_path, monkeypatch):
     model = keras.saving.load_model(tmp_path / "run/model.keras")
     values = model.classify({"text": [["anna anna anna paris", "lima"]]})["values"]
     assert values.shape == (1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_export")
+def test_texts_are_written(tmp_path):
+    config = dataclasses.replace(
+        text_tasks.PRESETS["smoke_write"], output_dir=str(tmp_path)
+    )
+    metrics = text_tasks.main(config)
+    assert metrics["test/bleu"] > 0.9 > metrics["nearest/bleu"] > metrics["copy/bleu"]
+    assert "lead_3/bleu" not in metrics
+    records = kmmft.data.first_records(
+        kmmft.data.open_source(tmp_path / "data/texts/1.0.0"), "test", 99
+    )
+    texts = [record["text"] for record in records]
+    written = served(tmp_path)(text=tf.constant(texts))["text"].numpy().tolist()
+    right = [text in one["targets"] for text, one in zip(written, records, strict=True)]
+    assert np.mean(right) == metrics["test/exact_match"]
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    assert [text.encode() for text in model.generate({"text": texts})] == written
+    assert "what belongs to the nearest text" in (tmp_path / "report.html").read_text()
+
+
+def write_config(folder, rows, **changes):
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = {"files": str(folder / "pairs.jsonl"), "output_dir": str(folder)}
+    return dataclasses.replace(
+        text_tasks.PRESETS["smoke_write"], **options, split_column="split", **changes
+    )
+
+
+TRAIN = {"text": ["Hi!", "How are you?"], "target": "Fine.", "split": "train"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "split": "train"}, "There is no column 'target'"),
+        ({"text": "a", "target": " ", "split": "test"}, "column 'target' is empty"),
+        (
+            {"text": "Hi! | How are you?", "target": "Well.", "split": "test"},
+            "The text 'Hi! | How are you?' is in split 'test' here and in 'train'",
+        ),
+    ],
+)
+def test_bad_pairs(row, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        writing.open_data(write_config(tmp_path, [TRAIN, row]))
+
+
+def test_targets_that_are_too_long():
+    config = text_tasks.PRESETS["smoke_write"]
+    model = types.SimpleNamespace(text_lengths=lambda texts: np.array([30, 30, 9]))
+    with pytest.raises(
+        ValueError, match=r"24, where 67% of them.* more than 29 tokens"
+    ):
+        writing.check_lengths(config, model, [{"targets": ["a", "b", "c"]}])
+
+
+@pytest.mark.usefixtures("tiny_text_encoder")
+def test_decoders_from_scratch():
+    config = dataclasses.replace(
+        text_tasks.PRESETS["smoke_write"], sequence_length=16, target_length=8
+    )
+    records = [{"text": "anna rossi", "targets": ["Who?"]}]
+    model = writing.build_model(config, records)
+    assert model.tokenizer is model.encoders["text"].tokenizer
+    frozen = dataclasses.replace(config, text_encoder="x", train_text_encoder=False)
+    model = writing.build_model(frozen, records)
+    assert not model.encoders["text"].trainable_variables
+    assert model.decoder.trainable_variables
+    assert model.tokenizer.vocabulary_size() == model.decoder.vocabulary_size
+
+
+def test_a_pretrained_writer_brings_its_decoder(tmp_path):
+    bart = pathlib.Path(__file__).parents[1] / "models/golden/bart"
+    config = dataclasses.replace(
+        text_tasks.PRESETS["smoke_write"],
+        text_encoder=str(bart),
+        sequence_length=16,
+        target_length=8,
+    )
+    model = writing.build_model(config, [])
+    assert isinstance(model.decoder, kmmft.models.BartDecoder)
+    assert repr(model.search) == "BeamSearch(num_beams=2, length_penalty=0.6)"
+    half = model.encoders["text"].backbone.get_layer("encoder")
+    assert half.get_layer("token_embedding") is model.decoder.token_embedding
+    texts = ["a cat sits", "the mat"]
+    kmmft.export.export_model(model, tmp_path / "export", {"text": texts}, version=1)
+    written = served(tmp_path)(text=tf.constant(texts))["text"]
+    assert [text.decode() for text in written.numpy()] == model.generate(
+        {"text": texts}
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tfrecords_tools.sources.embedded_files import EmbeddedFiles
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
 from tfrecords_tools.sources.manifest_rows import read_rows
+from tfrecords_tools.sources.manifest_turns import joined_turns
 from tfrecords_tools.stable_hash import check_fractions
 from tfrecords_tools.video_frames import check_videos, read_video
 from tfrecords_tools.write_records import write_records
@@ -37,6 +38,8 @@ def build_manifest(
     text_column: str | None = None,
     text_pair_column: str | None = None,
     target_column: str | None = None,
+    target_text_column: str | None = None,
+    turn_separator: str = " | ",
     number_columns: tuple[str, ...] = (),
     category_columns: tuple[str, ...] = (),
     allow_missing: bool = False,
@@ -59,10 +62,11 @@ def build_manifest(
     `image_question_answer`. Label with any of image, audio and text, and columns of
     numbers and categories: `labelled`; class names are sorted, whole numbers by value.
     Text and target: `rated`. With either, a text may have a second one beside it.
-    White space around texts is taken off. The order of the records is shuffled, the
-    same way each time. Images and sounds may stand in a Parquet file themselves, as
-    bytes or as Hugging Face's `datasets` has them: then their hash takes the place of
-    their path.
+    Text and target text: `text_to_text`, where the targets of one text make one record;
+    the text may be a list, the turns of a dialogue. White space around texts is taken
+    off. The order of the records is shuffled, the same way each time. Images and sounds
+    may stand in a Parquet file themselves, as bytes or as Hugging Face's `datasets` has
+    them: then their hash takes the place of their path.
 
     Args:
         manifest: File that ends in .csv or .tsv (with a header line), .jsonl or
@@ -81,6 +85,9 @@ def build_manifest(
         text_column: Column with texts to classify.
         text_pair_column: Column with second texts, such as hypotheses.
         target_column: Column with numbers to predict, in place of a class.
+        target_text_column: Column with texts to write from the text, such as
+            translations; in JSONL and Parquet also lists of them.
+        turn_separator: What is put between the turns of a dialogue.
         number_columns: Columns with numbers, such as age and weight; features of the
             same names.
         category_columns: Columns with names of categories, likewise.
@@ -141,6 +148,7 @@ def build_manifest(
         text=text_column,
         text_pair=text_pair_column,
         target=target_column,
+        target_text=target_text_column,
         question=question_column,
         answer=answer_column,
         answers=answers_column,
@@ -154,6 +162,8 @@ def build_manifest(
     path = pathlib.Path(manifest)
     with EmbeddedFiles(pathlib.Path(output_dir)) as files:
         rows = read_rows(path, columns.names, bad_rows)
+        if columns.target_text:
+            rows = joined_turns(rows, columns.text, turn_separator)
         single = columns.all_media in (["image"], ["audio"])
         if path.suffix.lower() == ".parquet" and single:
             rows = files.take_out(rows, columns.media)

@@ -28,6 +28,7 @@ class ManifestColumns:
     text: str | None = None
     text_pair: str | None = None
     target: str | None = None
+    target_text: str | None = None
     question: str | None = None
     answer: str | None = None
     answers: str | None = None
@@ -57,6 +58,7 @@ class ManifestColumns:
             {"text", "text_pair", "label"},
             {"text", "target"},
             {"text", "text_pair", "target"},
+            {"text", "target_text"},
             {"image", "text", "label"},
             {"audio", "label"},
             {"audio", "text", "label"},
@@ -68,8 +70,8 @@ class ManifestColumns:
                 "The columns must be image and caption; or video and caption; or audio "
                 "and caption; or image, question, answer (and answers); or label with "
                 "any of image, audio and text, and numbers and categories; or label or "
-                "target with text and perhaps text_pair (and id, and split or group, "
-                "with any). "
+                "target with text and perhaps text_pair; or target_text with text (and "
+                "id, and split or group, with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
@@ -78,6 +80,8 @@ class ManifestColumns:
         """What the records are: the name of a function of `kmmft.data.schema`."""
         if self.caption:
             return f"{self.medium}_text"
+        if self.target_text:
+            return "text_to_text"
         if self.target:
             return "rated"
         return "image_question_answer" if self.question else "labelled"

@@ -16,6 +16,9 @@ from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.split_names import split_name
 
 _TEXTS = ("caption", "question", "answer", "answers", "label", "text", "text_pair")
+_TEXTS += ("target_text",)
+# Of these a row may have several, in a list.
+_LISTS = ("caption", "answers", "target_text")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ class _Row:
         image: Name of the image, video or sound, or None: its path as the manifest
             means it, or the hash of what stands in the manifest itself.
         file: The same, to be read.
-        texts: Text by kind; several only for captions and answers, from lists.
+        texts: Text by kind; several only for those of `_LISTS`.
         cells: Number or category by column.
         target: The number to predict, or None without a target column.
     """
@@ -47,7 +50,9 @@ class _Row:
 
     @property
     def record(self) -> str:
-        """What is the same for rows with captions that make one record."""
+        """What is the same for rows with captions, or targets, of one record."""
+        if self.file is None:
+            return self.texts["text"][0]
         # Two records may hold the same picture, if their ids say that they are two.
         embedded = isinstance(self.file, EmbeddedFile)
         return self.id if embedded and self.id else self.image
@@ -74,11 +79,11 @@ def manifest_records(
 
     Returns:
         The records in the order of their first rows. Rows with captions of one image,
-        video or sound make one record.
+        video or sound make one record, and so do rows with targets of one text.
     """
     checked = _read(rows, root, columns, bad_rows, allow_missing)
-    if columns.caption:
-        records = _by_image(checked, bad_rows)
+    if columns.caption or columns.target_text:
+        records = _by_source(checked, columns, bad_rows)
     else:
         records = _by_row(checked, columns, bad_rows)
     if not records and not bad_rows.found:
@@ -119,7 +124,7 @@ def _check(
         if column is None:
             continue
         value = row[column]
-        several = kind in ("caption", "answers") and isinstance(value, list) and value
+        several = kind in _LISTS and isinstance(value, list) and value
         if kind == "text" and allow_missing and is_empty(value):
             texts[kind] = [""]
             continue
@@ -208,23 +213,28 @@ def _image_key(written: str, root: pathlib.Path) -> str:
     return pathlib.PurePath(path).as_posix()
 
 
-def _by_image(rows: Iterator[_Row], bad_rows: BadRows) -> list[SourceRecord]:
+def _by_source(
+    rows: Iterator[_Row], columns: ManifestColumns, bad_rows: BadRows
+) -> list[SourceRecord]:
+    """One record for each image, or text, with all that is written about it."""
     groups: dict[str, list[_Row]] = {}
-    image_of_id: dict[str, str] = {}
+    source_of_id: dict[str, str] = {}
     for row in rows:
+        source = row.image or row.record
+        name = f"The {'file' if row.image else 'text'} {source!r:.80}"
         group = groups.setdefault(row.record, [])
         first = group[0] if group else row
-        owner = image_of_id.setdefault(row.id or row.image, row.image)
-        if owner != row.image:
-            reason = f"The id {row.id!r} belongs to {owner!r} already; change one."
+        owner = source_of_id.setdefault(row.id or source, source)
+        if owner != source:
+            reason = f"The id {row.id!r} belongs to {owner!r:.80} already; change one."
         elif first.split != row.split:
             reason = (
-                f"The file {row.image!r} is in split {row.split!r} here and in "
+                f"{name} is in split {row.split!r} here and in "
                 f"{first.split!r} on line {first.place.line}; choose one."
             )
         elif first.group != row.group:
             reason = (
-                f"The file {row.image!r} is in group {row.group!r} here and in "
+                f"{name} is in group {row.group!r} here and in "
                 f"{first.group!r} on line {first.place.line}; choose one."
             )
         else:
@@ -234,10 +244,7 @@ def _by_image(rows: Iterator[_Row], bad_rows: BadRows) -> list[SourceRecord]:
     return [
         SourceRecord(
             group[0].split,
-            {
-                "id": group[0].id or group[0].image,
-                "captions": [text for row in group for text in row.texts["caption"]],
-            },
+            _values_of(group, columns),
             group[0].file,
             tuple(row.place for row in group),
             group[0].group,
@@ -245,6 +252,19 @@ def _by_image(rows: Iterator[_Row], bad_rows: BadRows) -> list[SourceRecord]:
         for group in groups.values()
         if group
     ]
+
+
+def _values_of(group: list[_Row], columns: ManifestColumns) -> dict[str, Any]:
+    first = group[0]
+    if columns.caption:
+        captions = [text for row in group for text in row.texts["caption"]]
+        return {"id": first.id or first.image, "captions": captions}
+    targets = [text for row in group for text in row.texts["target_text"]]
+    return {
+        "id": first.id or f"line-{first.place.line:07d}",
+        "text": first.texts["text"][0],
+        "targets": list(dict.fromkeys(targets)),
+    }
 
 
 def _by_row(
