@@ -21,8 +21,13 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-bench: $(VENV)/installed
+bench: runs/bench/variants/variants.json
 	$(BIN)/python -m tests.benchmarks
+
+# The quickstart's model with its variants, which the benchmark of serving asks.
+runs/bench/variants/variants.json: | $(VENV)/installed
+	$(BIN)/python -m recipes.visual_question_answering --preset quickstart \
+	    --variants --output_dir runs/bench
 
 # What the benchmarks compare with, in an environment of its own: PyTorch is large.
 peer: $(VENV)-peer/installed

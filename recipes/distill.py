@@ -4,10 +4,12 @@ The teacher is a run of `recipes.visual_question_answering`, or is trained here 
 The student has some layers of its text encoder, the first stages of its image encoder
 and a new, narrower head. It learns from the answers and from how likely the teacher
 finds all others; beside it the same student learns from the answers alone, on the same
-data for as long.
+data for as long. With few answers and many questions (`--labelled_fraction`, or
+`--unlabelled` for records of your own) the teacher answers what nobody did.
 
     python -m recipes.visual_question_answering --preset quickstart
     python -m recipes.distill --preset quickstart
+    python -m recipes.distill --preset few_labels
 
 The report compares teacher and students by accuracy, size and latency.
 """
@@ -18,116 +20,17 @@ import pathlib
 from collections.abc import Callable
 
 import keras
-import tensorflow as tf
 
 import kmmft
 from kmmft.evaluation import Predictions, Table
 from kmmft.models import FusionClassifier
 
 from .comparisons.data import open_questions
+from .smaller.data import build_data, build_data_for_teacher, open_training
+from .smaller.measuring import measured, served_export, test, with_prefix
+from .smaller.settings import PRESETS, Config
 
-
-@dataclasses.dataclass(frozen=True)
-class Config(kmmft.training.RecipeConfig):
-    """Settings of one run. `image_size`, `sequence_length` and encoders are those of a
-    teacher that is trained here; a given one has its own."""
-
-    data: str = "easy_vqa"
-    """TFDS directory; easy_vqa for the data of the pip package easy-vqa; shapes for
-    small pictures that are drawn on the spot."""
-    output_dir: str = "runs/distill"
-    """Directory of the run. The same command goes on with a run that was killed."""
-    teacher: str = "runs/quickstart"
-    """Run directory of recipes.visual_question_answering, or a .keras file; empty to
-    train one first."""
-    text_layers: int = 3
-    """Layers of the student's text transformer, taken evenly from the teacher's; 0 for
-    all."""
-    image_layers: int = 0
-    """Likewise of an image transformer."""
-    image_cut: str = "block4c_add"
-    """Layer of the teacher's image backbone with which the student's ends; empty for
-    the whole backbone."""
-    hidden_sparsity: float = 0.0
-    """Share of the hidden units in the transformers' feed-forwards that go."""
-    hidden_dim: int = 256
-    """Width of the fusion layer."""
-    head_dim: int = 128
-    """Width of the layer between fusion and answers."""
-    dropout_rate: float = 0.1
-    """Dropout in the head."""
-    distillation_weight: float = 1.0
-    """Weight of what the teacher says, beside 1 for the answers."""
-    temperature: float = 2.0
-    """Softens both models' probabilities; with more, small ones count more."""
-    horizontal_flip: bool = True
-    """Whether training images are mirrored at random."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("text_layers", "image_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"`--{name}` must not be negative. Received: {getattr(self, name)}."
-                )
-        if not 0 <= self.hidden_sparsity < 1:
-            raise ValueError(
-                f"`--hidden_sparsity` must be in [0, 1). "
-                f"Received: {self.hidden_sparsity}."
-            )
-
-
-PRESETS = {
-    "quickstart": Config(
-        train_text_encoder=False,
-        image_size=64,
-        sequence_length=12,
-        epochs=1,
-        validations_per_epoch=4,
-        learning_rate=2e-3,
-    ),
-    "smoke": Config(
-        data="shapes",
-        output_dir="runs/distill_smoke",
-        teacher="",
-        image_cut="block3b_add",
-        text_layers=1,
-        train_text_encoder=False,
-        image_size=64,
-        sequence_length=12,
-        hidden_dim=64,
-        head_dim=64,
-        dropout_rate=0.0,
-        epochs=3,
-        batch_size=16,
-        learning_rate=3e-3,
-        max_bad_fraction=0.0,
-    ),
-}
 MODALITIES = ("image", "question")
-
-
-def build_data(
-    config: Config,
-    source: kmmft.data.RecordSource,
-    split: str,
-    model: FusionClassifier,
-    start_step: int | None = None,
-    input_context: tf.distribute.InputContext | None = None,
-    keep_records: bool = False,
-) -> tf.data.Dataset:
-    """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
-    return kmmft.models.question_batches(
-        model,
-        source,
-        split,
-        batch_size=config.batch_size,
-        start_step=start_step,
-        horizontal_flip=config.horizontal_flip,
-        keep_records=keep_records,
-        input_context=input_context,
-        **config.reading(training=start_step is not None),
-    )
 
 
 def classifier(
@@ -192,7 +95,10 @@ def train_and_test(
     build: Callable[[], FusionClassifier],
     run: kmmft.training.RunDirectory,
     teacher: FusionClassifier | None = None,
+    unlabelled: kmmft.data.RecordSource | None = None,
 ) -> tuple[FusionClassifier, Predictions, dict[str, float]]:
+    """Trains a model on the answers of `source`, and on what a teacher says."""
+
     def build_with_teacher() -> FusionClassifier:
         model = build()
         if teacher is not None:
@@ -203,27 +109,19 @@ def train_and_test(
             ]
         return model
 
+    data = functools.partial(build_data_for_teacher, config, source, unlabelled)
     model, trained = kmmft.training.fit_classifier(
         config,
         run,
         build_with_teacher,
-        functools.partial(build_data, config, source),
+        data,
         kmmft.data.steps_per_epoch(source, "train", config.batch_size),
+        # Without the questions of which nobody told the answer.
+        **({"metrics": [], "weighted_metrics": ["accuracy"]} if unlabelled else {}),
     )
-    predictions, tested = test(config, source, model)
-    return model, predictions, {**tested, **trained}
-
-
-def test(
-    config: Config, source: kmmft.data.RecordSource, model: FusionClassifier
-) -> tuple[Predictions, dict[str, float]]:
-    """Answers to the test split, and how good they are."""
     data = build_data(config, source, "test", model, keep_records=True)
-    predictions = kmmft.evaluation.predict_records(model, data).with_unknown_class()
-    names = predictions.class_names(model.class_names)
-    scores = predictions.metrics(names, "question_type")
-    tested = {f"test/{name}": value for name, value in scores.items()}
-    return predictions, {**tested, "parameters": model.count_params()}
+    predictions, tested = test(model, data)
+    return model, predictions, {**tested, **trained}
 
 
 def get_teacher(
@@ -241,24 +139,6 @@ def get_teacher(
             own.write_model(teacher)
     teacher.trainable = False
     return teacher
-
-
-def measured(
-    model: FusionClassifier, base: pathlib.Path, raw: dict[str, list]
-) -> dict[str, float]:
-    """Size and latency of the served model, which is exported if it is not yet."""
-    if not (base / "1").exists():
-        kmmft.export.export_model(model, base, raw, version=1)
-    served = kmmft.export.load_variant(base / "1")
-    inputs = {name: tf.constant(values) for name, values in raw.items()}
-    milliseconds = kmmft.export.measure_latency(
-        served.function, inputs, batch_sizes=(1, 32), seconds=0.5
-    )
-    return {
-        "size_mb": kmmft.export.megabytes(base / "1"),
-        "latency_ms/batch_1": milliseconds[1],
-        "latency_ms/batch_32": milliseconds[32],
-    }
 
 
 def export_student(
@@ -307,9 +187,25 @@ def comparison_table(metrics: dict[str, float]) -> Table:
             for name, own, size in rows
         ],
         highlight=2,
-        note="`student alone` had no teacher. Both students have one form and the same "
-        "first weights. `agrees`: share of test questions with the teacher's answer. "
-        "MB and ms: of the served model, from JPEG and string to answer.",
+        note=f"{metrics['labels']:,} labels. `student alone` had no teacher. Both "
+        "students have one form and the same first weights. `agrees`: share of test "
+        "questions with the teacher's answer. MB and ms: of the served model, from "
+        f"JPEG and string to answer. {over_seeds(metrics)}",
+    )
+
+
+def over_seeds(metrics: dict[str, float]) -> str:
+    """A sentence on the accuracy's spread, if there is more than one seed."""
+    if "seeds" not in metrics:
+        return ""
+    student, alone = (
+        f"{metrics[f'{own}seeds/accuracy']:.2%} ± "
+        f"{metrics[f'{own}seeds/accuracy_deviation']:.2%}"
+        for own in ("", "alone/")
+    )
+    return (
+        f"Over {metrics['seeds']} seeds, mean and deviation: student {student}, alone "
+        f"{alone}."
     )
 
 
@@ -318,26 +214,69 @@ def main(config: Config) -> dict[str, float]:
     return kmmft.evaluation.show_run(config, run_once, comparison_table)
 
 
+def train_students(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    teacher: FusionClassifier,
+    right: Predictions,
+    run: kmmft.training.RunDirectory,
+) -> tuple[FusionClassifier, Predictions, dict[str, float]]:
+    """The student, and beside it the same one without a teacher."""
+    labelled, unlabelled = open_training(config, source, run.path / "data")
+    build = functools.partial(build_student, config, teacher)
+    with kmmft.training.RunDirectory(run.path / "alone", config) as own:
+        _, answers, alone = train_and_test(config, labelled, build, own)
+    student, predictions, metrics = train_and_test(
+        config, labelled, build, run, teacher, unlabelled
+    )
+    alone["test/agreement"] = float((answers.classes == right.classes).mean())
+    metrics["test/agreement"] = float((predictions.classes == right.classes).mean())
+    metrics["labels"] = labelled.splits["train"].num_records
+    return student, predictions, metrics | with_prefix("alone", alone)
+
+
+def train_again(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    teacher: FusionClassifier,
+    right: Predictions,
+    run: kmmft.training.RunDirectory,
+    first: dict[str, float],
+) -> dict[str, float]:
+    """Both students with further seeds: mean and deviation of the accuracy."""
+    found = [first]
+    for seed in range(config.seed + 1, config.seed + config.seeds):
+        changed = dataclasses.replace(config, seed=seed)
+        with kmmft.training.RunDirectory(run.path / f"seed_{seed}", changed) as again:
+            *_, metrics = train_students(changed, source, teacher, right, again)
+        found.append(metrics)
+    if config.seeds == 1:
+        return {}
+    spread = {"seeds": config.seeds}
+    for own in ("", "alone/"):
+        values = [metrics[f"{own}test/accuracy"] for metrics in found]
+        mean, deviation = kmmft.evaluation.mean_and_deviation(values)
+        spread[f"{own}seeds/accuracy"] = mean
+        spread[f"{own}seeds/accuracy_deviation"] = deviation
+    return spread
+
+
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_questions(config.data, pathlib.Path(config.output_dir, "data"))
     with kmmft.data.clear_data_errors(source):
         teacher = get_teacher(config, source, run)
-        right, of_teacher = test(config, source, teacher)
-        build = functools.partial(build_student, config, teacher)
-        with kmmft.training.RunDirectory(run.path / "alone", config) as own:
-            _, answers, alone = train_and_test(config, source, build, own)
-        student, predictions, metrics = train_and_test(
-            config, source, build, run, teacher
+        data = build_data(config, source, "test", teacher, keep_records=True)
+        right, of_teacher = test(teacher, data)
+        student, predictions, metrics = train_students(
+            config, source, teacher, right, run
         )
-    alone["test/agreement"] = float((answers.classes == right.classes).mean())
-    metrics["test/agreement"] = float((predictions.classes == right.classes).mean())
+        metrics |= train_again(config, source, teacher, right, run, metrics)
     run.write_model(student)
     raw = student.raw_columns(
         kmmft.data.first_records(source, "test", 3, on_error="skip")
     )
-    of_teacher |= measured(teacher, teacher_export(config, run), raw)
-    metrics |= {f"alone/{name}": value for name, value in alone.items()}
-    metrics |= {f"teacher/{name}": value for name, value in of_teacher.items()}
+    served = served_export(config.teacher, run, "teacher_export")
+    metrics |= with_prefix("teacher", of_teacher | measured(teacher, served, raw))
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     export_student(student, source, run, metrics, raw)
     metrics |= measured(student, run.export, raw)
@@ -355,13 +294,6 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     )
     run.write_metrics(metrics)
     return metrics
-
-
-def teacher_export(config: Config, run: kmmft.training.RunDirectory) -> pathlib.Path:
-    """Where the served teacher is, or will be."""
-    export = pathlib.Path(config.teacher, "export")
-    served = config.teacher and (export / "1").exists()
-    return export if served else run.path / "teacher_export"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def question_batches(
     start_step: int | None = None,
     horizontal_flip: bool = False,
     keep_records: bool = False,
+    labelled: bool = True,
     **options: Any,
 ) -> tf.data.Dataset:
     """Batches that `model` learns from; endless and shuffled if `start_step` is given.
@@ -41,6 +42,8 @@ def question_batches(
         start_step: Batches of the training that were seen before.
         horizontal_flip: Whether training images are mirrored at random.
         keep_records: Whether batches are dicts with the records' other features.
+        labelled: Whether a classifier is told the answers. If not, they are not read,
+            and all labels are 0.
         options: Further ones of `kmmft.data.build_dataset`, such as `seed`.
 
     Returns:
@@ -54,6 +57,8 @@ def question_batches(
     writes = isinstance(model, FusionGenerator)
     draws = writes and "answers" in source.features
     answer = _written_answer if writes else _label(model, split)
+    if not labelled:
+        answer = _no_label
     flip = data.ImageAugmentation(
         crop_area=(1, 1), brightness=0.0, contrast=0.0, saturation=0.0
     )
@@ -93,6 +98,10 @@ def _label(model: FusionClassifier, split: str) -> Callable[[tf.Tensor], dict]:
     unknown_id = len(model.class_names) if split == "test" else None
     answers = data.Vocabulary(model.class_names, unknown_id)
     return lambda answer: {"label": answers.lookup(answer)}
+
+
+def _no_label(answer: tf.Tensor) -> dict:
+    return {"label": tf.zeros([], tf.int32)}
 
 
 def _written_answer(answer: tf.Tensor) -> dict:

@@ -117,15 +117,20 @@ class RawInputs:
                 fills up. What is decoded already passes as it is. With
                 `missing_modalities`, the empty string stands for an input that is
                 not there, unless `<modality>_present` says otherwise. A table's
-                columns come by their own names, numbers and strings `(batch,)`.
+                columns come by their own names, numbers and strings `(batch,)`, or
+                what its encoder made of them by its modality.
 
         Returns:
             dict of tensors, the inputs of the model.
         """
         self._check_raw(raw)
         inputs = {}
-        for modality in self.encoders:
-            inputs |= self.preprocess_modality(modality, self.raw_of(modality, raw))
+        for modality, encoder in self.encoders.items():
+            if modality in raw and hasattr(encoder, "columns"):
+                inputs |= named_inputs(modality, encoder, raw[modality])
+            else:
+                own = self.raw_of(modality, raw)
+                inputs |= self.preprocess_modality(modality, own)
             if self.missing_modalities:
                 key = f"{modality}_present"
                 inputs[key] = raw[key] if key in raw else self.is_present(modality, raw)
@@ -297,7 +302,11 @@ class RawInputs:
 
     def _check_raw(self, raw: Mapping) -> None:
         names = self._columns()
-        if not set(names) <= set(raw) <= set(self._raw_names()):
+        # A table's row, unless it was prepared before.
+        prepared = [key for key in self.encoders if key in raw and key not in names]
+        ready = {name for key in prepared for name in self.raw_specs(key)}
+        given = {*raw} - {*prepared} | ready
+        if ready & {*raw} or not set(names) <= given <= set(self._raw_names()):
             raise ValueError(
                 f"Raw inputs must be given for the modalities {names}. "
                 f"Received: {list(raw)}."

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,6 +22,7 @@ def fit_classifier(
     steps_per_epoch: int,
     monitor: str = "val_accuracy",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    **compile_options: Any,
 ) -> tuple[keras.Model, dict[str, float]]:
     """Builds a classifier under the config's strategy, and trains it resumably.
 
@@ -35,6 +37,7 @@ def fit_classifier(
         steps_per_epoch: Optimizer steps of one pass over the training data.
         monitor: As in `resumable_fit`.
         callbacks: Likewise.
+        **compile_options: Further arguments of the model's `compile`.
 
     Returns:
         The model, and `train/seconds` and `train/samples_per_second`.
@@ -54,7 +57,8 @@ def fit_classifier(
                 config.learning_rate,
                 total_steps=steps * rounds,
                 weight_decay=config.weight_decay,
-            )
+            ),
+            **compile_options,
         )
     seconds = resumable_fit(
         model,

@@ -1,6 +1,7 @@
 """Requests of image bytes and a question, in this process and over HTTP.
 
-    python -m recipes.visual_question_answering --preset quickstart --variants
+    python -m recipes.visual_question_answering --preset quickstart --variants \\
+        --output_dir runs/bench
     python -m tests.benchmarks.serving
 
 Measured are the quickstart's export and its variants, and what one would write without
@@ -35,7 +36,7 @@ import numpy as np
 from kmmft.evaluation import Table, print_table
 from tests.benchmarks.load_client import PORT, described, load, served
 
-EXPORT = pathlib.Path("runs/quickstart/export/1")
+EXPORT = pathlib.Path("runs/bench/export/1")
 VARIANTS = ("frozen", "litert_float32", "litert_int8", "onnx", "onnx_int8")
 SERVED = ("float32", "frozen", "litert_int8", "onnx_int8", "peer")
 SOAKED = "litert_int8"
@@ -81,7 +82,7 @@ def find(export: pathlib.Path) -> dict[str, pathlib.Path]:
         raise ValueError(
             f"There must be an export with its variants. Received: no {missing[0]}. "
             "Run `python -m recipes.visual_question_answering --preset quickstart "
-            "--variants`."
+            "--variants --output_dir runs/bench`, as `make bench` does."
         )
     return {"float32": export.parent, **found}
 

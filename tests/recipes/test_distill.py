@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import kmmft
 from recipes import distill as recipe
+from recipes.smaller.data import build_data_for_teacher
 
 pytestmark = pytest.mark.slow
 
@@ -151,8 +152,51 @@ def test_bad_settings_end_in_one_line(run, tmp_path, changes, message):
     [
         ({"text_layers": -1}, "`--text_layers` must not be negative"),
         ({"hidden_sparsity": 1.0}, "`--hidden_sparsity` must be in"),
+        ({"labelled_fraction": 0.0}, "`--labelled_fraction` must be in"),
+        ({"unlabelled_share": 1.0}, "`--unlabelled_share` in"),
+        ({"seeds": 0}, "`--seeds` must be at least 1"),
     ],
 )
 def test_bad_numbers(changes, message):
     with pytest.raises(ValueError, match=message):
         recipe.Config(**changes)
+
+
+def test_few_labels_and_a_teacher_for_the_other_questions(run):
+    config, metrics, folder = run
+    few = dataclasses.replace(
+        config,
+        data=str(folder / "data/asked/shapes/1.0.0"),
+        teacher=str(folder / "teacher"),
+        output_dir=str(folder / "few"),
+        labelled_fraction=0.25,
+        unlabelled_share=0.5,
+        seeds=2,
+    )
+    found = recipe.main(few)
+    assert found["labels"] < 0.5 * metrics["labels"]
+    for own in ("", "alone/"):
+        first, mean, deviation = (
+            found[f"{own}{name}"]
+            for name in ("test/accuracy", "seeds/accuracy", "seeds/accuracy_deviation")
+        )
+        # Of two values, each is the deviation over the root of two from the mean.
+        assert abs(first - mean) == pytest.approx(deviation / 2**0.5, abs=1e-6)
+    sampled = [
+        {r["id"] for r in kmmft.data.first_records(path / "data/labelled", "train", 99)}
+        for path in (folder / "few", folder / "few/seed_1")
+    ]
+    assert len(sampled[0]) == found["labels"] and sampled[0] != sampled[1]
+    assert "Over 2 seeds" in (folder / "few/report.html").read_text()
+
+
+def test_rows_that_the_teacher_alone_answers_have_no_weight(run):
+    config, _, folder = run
+    teacher = kmmft.models.load_fusion_classifier(folder / "teacher")
+    source = kmmft.data.open_source(folder / "data/asked/shapes/1.0.0")
+    batches = build_data_for_teacher(config, source, source, "train", teacher, 0)
+    inputs, labels, weights = next(iter(batches))
+    assert inputs["image"].shape[0] == labels.shape[0] == config.batch_size
+    # The mean of the loss over the batch is that of the rows with labels.
+    np.testing.assert_array_equal(weights, [4.0] * 4 + [0.0] * 12)
+    assert not labels[4:].numpy().any()

@@ -57,9 +57,13 @@ def export_frozen(
         )
     frozen = convert_variables_to_constants_v2(traced)
     names = sorted(traced.structured_outputs)
+    # What is no weight, such as the table of a lookup, stays outside of the graph.
+    outside = {inside.name: handle for handle, inside in traced.graph.captures}
+    asked = [tensor.name for tensor in frozen.inputs]
 
     def answer(**raw):
-        return dict(zip(names, frozen(**raw), strict=True))
+        known = {f"{name}:0": value for name, value in raw.items()} | outside
+        return dict(zip(names, frozen(*(known[name] for name in asked)), strict=True))
 
     return export_saved_model(
         path,

@@ -150,7 +150,22 @@ def _convert_erfc(graph, node, name, args) -> None:
     )
 
 
-_HANDLERS = {"Erfc": (_convert_erfc, [])}
+def _convert_select(graph, node, name, args) -> None:
+    """Of two values one: tf2onnx makes a sum of products, where a NaN comes back."""
+    dtype, shape = node.output_dtypes[0], node.output_shapes[0]
+    inputs, outputs = node.input, node.output
+    graph.remove_node(node.name)
+    graph.make_node(
+        "Where",
+        inputs,
+        outputs=outputs,
+        name=node.name,
+        dtypes=[dtype],
+        shapes=[shape],
+    )
+
+
+_HANDLERS = {"Erfc": (_convert_erfc, []), "SelectV2": (_convert_select, [])}
 
 
 def _quantise(file: pathlib.Path) -> None:

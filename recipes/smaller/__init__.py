@@ -1,0 +1,1 @@
+"""What `recipes.distill` and `recipes.prune` are made of: settings, data, measuring."""
