@@ -32,6 +32,8 @@ def gains(
     split: str,
     score: Callable[[list[np.ndarray]], np.ndarray],
     k: int,
+    users: np.ndarray | None = None,
+    others: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Hit, NDCG and reciprocal rank of each user; items once chosen do not compete.
 
@@ -40,13 +42,18 @@ def gains(
         split: `"validation"` or `"test"`.
         score: Makes of some users' items before scores `(users, items)`.
         k: Length of the list.
+        users: The users to test, int; `None` for all.
+        others: Items that do not compete either, int.
     """
     before, targets = histories.held_out(split)
+    users = np.arange(len(before)) if users is None else users
+    never = np.zeros(0, np.int64) if others is None else others
     parts = []
-    for start in range(0, len(before), CHUNK):
-        seen = before[start : start + CHUNK]
-        own = targets[start : start + CHUNK]
-        parts.append(next_item_gains(score(seen), own, seen, k))
+    for start in range(0, len(users), CHUNK):
+        rows = users[start : start + CHUNK]
+        seen = [before[row] for row in rows]
+        out = [np.concatenate([own, never]) for own in seen]
+        parts.append(next_item_gains(score(seen), targets[rows], out, k))
     return {name: np.concatenate([x[name] for x in parts]) for name in parts[0]}
 
 
@@ -98,7 +105,7 @@ def test_metrics(
     scorers: Mapping[str, Callable[[list[np.ndarray]], np.ndarray]],
     k: int,
 ) -> dict[str, float]:
-    """Means over all test users, and over those whose item was never trained on.
+    """Means over all test users, and over those whose item is new: never trained on.
 
     Args:
         histories: Who chose what.
@@ -106,40 +113,48 @@ def test_metrics(
         k: Length of the list.
 
     Returns:
-        Flat dict such as `test/ndcg_at_10` and `test/cold/ndcg_at_10`; the latter are
-        left out if there is no such user.
+        Flat dict such as `test/ndcg_at_10`; `test/new/ndcg_at_10` where the next item
+        is new, and `test/among_new/ndcg_at_10` if only new items compete there. The
+        latter are left out if there is no such user.
     """
     _, targets = histories.held_out("test")
-    is_cold = histories.training_counts()[targets] == 0
-    metrics = {"users": len(targets), "cold_users": int(is_cold.sum())}
+    counts = histories.training_counts()
+    users = np.flatnonzero(counts[targets] == 0)
+    known = np.flatnonzero(counts)
+    metrics = {"users": len(targets), "new_item_users": len(users)}
     for name, score in scorers.items():
-        for key, values in gains(histories, "test", score, k).items():
-            metrics[f"{name}/{key}"] = float(values.mean())
-            if is_cold.any():
-                metrics[f"{name}/cold/{key}"] = float(values[is_cold].mean())
+        found = gains(histories, "test", score, k)
+        parts = {name: found}
+        if len(users):
+            parts[f"{name}/new"] = {key: x[users] for key, x in found.items()}
+            parts[f"{name}/among_new"] = gains(
+                histories, "test", score, k, users, known
+            )
+        for prefix, values in parts.items():
+            metrics |= {f"{prefix}/{key}": float(x.mean()) for key, x in values.items()}
     return metrics
 
 
 def result_table(metrics: Mapping[str, float], k: int) -> Table:
     """The model among its floors, and for new items alone."""
-    names = [f"hit_rate_at_{k}", f"ndcg_at_{k}"]
+    columns = {
+        f"HR@{k}": f"hit_rate_at_{k}",
+        f"NDCG@{k}": f"ndcg_at_{k}",
+        f"HR@{k}, new items": f"new/hit_rate_at_{k}",
+        f"HR@{k}, among new items": f"among_new/hit_rate_at_{k}",
+    }
     rows = [
-        [
-            label,
-            *(metrics[f"{row}/{name}"] for name in names),
-            *(metrics.get(f"{row}/cold/{name}") for name in names),
-        ]
+        [label, *(metrics.get(f"{row}/{name}") for name in columns.values())]
         for row, label in ROWS.items()
     ]
-    header = [f"HR@{k}", f"NDCG@{k}"]
     return Table(
         "Next items of the test",
-        ["", *header, *(f"{name}, new items" for name in header)],
+        ["", *columns],
         rows,
         highlight=len(rows) - 1,
-        note=f"{metrics['users']} users; for {metrics['cold_users']} of them the next "
-        "item is in nobody's training history. All items that a user has not chosen "
-        "before compete.",
+        note=f"{metrics['users']} users; for {metrics['new_item_users']} of them the "
+        "next item is new: in nobody's training history. All items that a user has "
+        "not chosen before compete; in the last column, only new ones.",
     )
 
 

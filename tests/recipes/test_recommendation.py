@@ -18,9 +18,10 @@ def test_smoke_preset_finds_what_made_up_users_like(tmp_path):
     metrics = recommendation.main(config)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["test/ndcg_at_10"] > metrics["popular/ndcg_at_10"]
-    assert metrics["cold_users"] > 10
-    # 29 of the 288 pictures are new, which no popularity finds.
-    assert metrics["test/cold/hit_rate_at_10"] > metrics["popular/cold/hit_rate_at_10"]
+    assert metrics["new_item_users"] > 10
+    # 28 of the 288 pictures are new, and popularity cannot tell them apart.
+    among_new = metrics["test/among_new/ndcg_at_10"]
+    assert among_new > metrics["popular/among_new/ndcg_at_10"]
     assert "most popular items" in (tmp_path / "report.html").read_text()
     kept = np.load(tmp_path / "item_vectors.npz")
     picture = next((tmp_path / "data/made").glob("*.png"))
@@ -125,7 +126,9 @@ def test_floors_and_new_items():
     metrics = testing.test_metrics(every, {"popular": popular}, k=1)
     # Counts are 3, 1, 1, 1, 0: Ann's owl and Cat's pen tie with none but bought ones,
     # and Bob's bag, which is new, comes after the owl.
-    assert metrics["cold_users"] == 1 and metrics["popular/cold/hit_rate_at_1"] == 0
+    assert metrics["new_item_users"] == 1 and metrics["popular/new/hit_rate_at_1"] == 0
+    # The bag is the only new item.
+    assert metrics["popular/among_new/hit_rate_at_1"] == 1
     assert metrics["popular/hit_rate_at_1"] == pytest.approx(2 / 3)
     vectors = np.array([[1, 0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [-3.4, -0.6]])
     features = {"image": vectors, "image_present": np.ones(5, bool)}
