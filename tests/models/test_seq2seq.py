@@ -13,7 +13,7 @@ from kmmft.encoders.families import TextFamily
 from kmmft.encoders.presets import load_text_backbone
 from kmmft.encoders.text_preprocessor import TextPreprocessor
 from kmmft.models import BeamSearch, FusionGenerator
-from tests.encoders.text_backbones import TEXTS, byte_pairs
+from tests.encoders.text_backbones import SIZES, TEXTS, byte_pairs
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 LENGTH = 10
@@ -138,6 +138,36 @@ def test_both_halves_learn():
     assert len(gradients) == len(backbone.trainable_variables)
     for gradient in gradients:
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0
+
+
+def updated(name):
+    """Weights after one step on four texts of unequal length."""
+    keras.utils.set_random_seed(1)
+    _, tokenizer = TEXTS[name]()
+    kind = {"bart": keras_hub.models.BartBackbone, "t5": keras_hub.models.T5Backbone}
+    backbone = kind[name](60 if name == "t5" else 40, **SIZES, dropout=0.0)
+    model = FusionGenerator.from_backbone(backbone, tokenizer, 8, LENGTH)
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:  # BART's begin too small to move
+        weight.assign(weight + 0.3 * random.normal(size=weight.shape))
+    model.compile(keras.optimizers.SGD(0.1))
+    batch = model.preprocess({"text": tf.constant(SENTENCES)})
+    lesson = model.teach(batch, tf.constant(TARGETS))
+    before = [weight.numpy() for weight in model.trainable_weights]
+    model.fit(tf.data.Dataset.from_tensor_slices(lesson).batch(4), verbose=0)
+    return before, [weight.numpy() for weight in model.trainable_weights]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_replicas_equal_one_device(name, two_replicas):
+    before, alone = updated(name)
+    with two_replicas.scope():
+        _, together = updated(name)
+    for one, two in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    moved = [np.abs(a - b).max() for a, b in zip(before, alone, strict=True)]
+    assert np.median(moved) > 1e-4
 
 
 @pytest.mark.parametrize("keep", ["start", "end"])
