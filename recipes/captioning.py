@@ -14,13 +14,20 @@ need `pip install kmmft[text_metrics]`.
     python -m recipes.captioning --preset open_clip_art --self_critical_epochs 5
     python -m recipes.captioning --manifest pairs.csv --decoder gpt2_base_en
 
-RESULTS
+The preset easy_vqa takes 5 CPU minutes. Of 880 test pictures its captions reach BLEU-1
+99.9 % and CIDEr-D 7.49 (7.5 is the most for three words), where the nearest picture's
+captions have 96.8 % and 6.84. The preset open_clip_art trains for 6 minutes. Of 252
+test pictures its captions reach ROUGE-L 11.6 % and CIDEr-D 0.181, where the nearest
+picture's have 9.9 % and 0.281: 1,672 titles, most of them used once, are too few to
+learn to write, and copying a near-duplicate's title finds whole phrases.
 
 The decoder is a small transformer from scratch that writes in the word pieces of the
 training captions, or with `--decoder` a GPT-2 of KerasHub with the picture as prefix.
 `--model coca` also learns to compare images with texts, and the table then tells
 retrieval too; `--contrastive_weight 0` or `--caption_weight 0` leaves a loss out.
-With `--self_critical_epochs` the model then learns by the CIDEr-D of what it writes.
+Rates of 1e-3 suit it; at 1e-2 it does not learn the colours of the smoke preset.
+With `--self_critical_epochs` the model then learns by the CIDEr-D of what it writes,
+and keeps the weights that are best on the validation split.
 
 The table shows the model among its floors: the most frequent training caption, and the
 caption of the training picture that is nearest by the image encoder before training.
