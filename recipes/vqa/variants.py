@@ -5,6 +5,7 @@ import numpy as np
 import kmmft
 from kmmft.evaluation import Table
 
+from ..variants.table import budget_table
 from .settings import Config
 
 
@@ -29,21 +30,6 @@ def variants_table(
         lambda answer: np.mean(answer(raw)["label"] == truth),
         baseline=run.export / "1",
     )
-    try:
-        chosen = kmmft.export.choose_variant(
-            variants, config.max_latency_ms or None, config.max_size_mb or None
-        )
-        number = variants.index(chosen)
-        note = f"Chosen within the budget: {chosen.name}, in {chosen.directory}."
-    except ValueError as error:  # the run is worth its report all the same
-        number, note = None, str(error)
-    return Table(
-        f"Variants of the served model, on {len(test)} test questions",
-        ["variant", "MB", "ms, 1 row", "ms, 8", "ms, 32", "accuracy", "refused"],
-        [
-            [v.name, v.size_mb, *map(v.latency_ms.get, (1, 8, 32)), v.score, v.refused]
-            for v in variants
-        ],
-        highlight=number,
-        note=note,
-    )
+    title = f"Variants of the served model, on {len(test)} test questions"
+    scores = {"accuracy": [variant.score for variant in variants]}
+    return budget_table(config, variants, title, scores)

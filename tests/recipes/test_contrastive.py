@@ -219,3 +219,68 @@ def test_open_clip_art_needs_its_packages(tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match="apt-get install openclipart-png"):
         contrastive.main(config)
+
+
+def test_variants_are_measured_by_retrieval(run, model, monkeypatch):
+    config, metrics, folder = run
+    asked = {}
+
+    def embed(raw):
+        """As an export answers, in which the texts mean nothing."""
+        asked.update({name: len(values) for name, values in raw.items()})
+        vectors = {m: model.encode(m, list(raw[m])) for m in ("image", "text")}
+        return {f"{m}_embedding": value for m, value in vectors.items()}
+
+    def measured(model, path, examples, evaluate, baseline):
+        asked.update(path=path, baseline=baseline, examples=len(examples["text"]))
+        row = kmmft.export.Variant("float32", str(baseline), 100.0, {1: 9.0, 8: 30.0})
+        row = dataclasses.replace(row, score=evaluate(embed), drop=0.0)
+        return [kmmft.export.Variant("float16", refused="too bad"), row]
+
+    monkeypatch.setattr(kmmft.export, "export_variants", measured)
+    source = kmmft.data.open_source(folder / "data/pairs/1.0.0")
+    directory = kmmft.training.RunDirectory(folder, config)
+    directory.close()
+    table = contrastive.variants_table(config, model, source, directory)
+    assert table.highlight == 1 and "Chosen" in table.note
+    assert table.header[5:] == [
+        *(f"image → text R@{k}" for k in (1, 5)),
+        *(f"text → image R@{k}" for k in (1, 5)),
+        "mean recall",
+        "refused",
+    ]
+    recalls = [
+        metrics[f"test/{one}/recall_at_{k}"]
+        for one in ("image_to_text", "text_to_image")
+        for k in (1, 5)
+    ]
+    expected = pytest.approx([*recalls, metrics["test/mean_recall"]], abs=1e-6)
+    assert table.rows[1][5:-1] == expected
+    assert table.rows[0] == ["float16", *[None] * 9, "too bad"]
+    assert asked["image"] == asked["text"] == 48 and asked["examples"] > 8
+    assert asked["path"] == folder / "variants"
+    assert asked["baseline"] == folder / "export/1"
+
+
+def test_search_among_vectors_in_few_bits():
+    random = np.random.default_rng(0)
+    vectors = np.linalg.qr(random.normal(size=(32, 32)))[0].astype("f4")
+    encoded = kmmft.evaluation.RecordVectors(
+        {"image": vectors, "text": vectors[[3, 3, 7]]},
+        {"image": np.arange(32), "text": np.array([3, 3, 8])},
+        {},
+        {},
+    )
+    table = contrastive.index_table(encoded)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert table.header == ["kept of an image", "bytes", "R@1", "R@5", "R@10"]
+    # Two of three captions are at the place of their own image.
+    assert rows["float32"][:2] == [128.0, 2 / 3]
+    assert rows["int8"][:2] == [36.0, 2 / 3]
+    assert rows["binary, 4 times rescored"][:2] == [4.0, 2 / 3]
+    assert rows["first 8 of 32 numbers"][0] == 32.0
+
+
+def test_variants_need_captions():
+    with pytest.raises(ValueError, match="Received: `--flyp` and `--variants`"):
+        dataclasses.replace(SMOKE, flyp=True, variants=True)

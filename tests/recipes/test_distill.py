@@ -10,6 +10,7 @@ import tensorflow as tf
 import kmmft
 from recipes import distill as recipe
 from recipes.smaller.data import build_data_for_teacher
+from tests.models.test_fusion_classifier import make_model
 
 pytestmark = pytest.mark.slow
 
@@ -190,13 +191,18 @@ def test_few_labels_and_a_teacher_for_the_other_questions(run):
     assert "Over 2 seeds" in (folder / "few/report.html").read_text()
 
 
-def test_rows_that_the_teacher_alone_answers_have_no_weight(run):
-    config, _, folder = run
-    teacher = kmmft.models.load_fusion_classifier(folder / "teacher")
-    source = kmmft.data.open_source(folder / "data/asked/shapes/1.0.0")
-    batches = build_data_for_teacher(config, source, source, "train", teacher, 0)
+def test_rows_that_the_teacher_alone_answers_have_no_weight(tmp_path):
+    source = recipe.open_questions("shapes", tmp_path)
+    answers = kmmft.data.Vocabulary.load_or_build(source, "train", "answer")
+    model = make_model(class_names=answers.entries)
+    config = recipe.PRESETS["smoke"]
+    batches = build_data_for_teacher(config, source, source, "train", model, 0)
     inputs, labels, weights = next(iter(batches))
     assert inputs["image"].shape[0] == labels.shape[0] == config.batch_size
     # The mean of the loss over the batch is that of the rows with labels.
     np.testing.assert_array_equal(weights, [4.0] * 4 + [0.0] * 12)
-    assert not labels[4:].numpy().any()
+    assert labels[:4].numpy().any() and not labels[4:].numpy().any()
+    first, *_ = next(
+        iter(build_data_for_teacher(config, source, None, "train", model, 0))
+    )
+    assert first["image"].shape == inputs["image"].shape

@@ -1,0 +1,1 @@
+"""What recipes show of their small and fast variants."""
