@@ -154,7 +154,10 @@ def _reinforced(model, x, token_ids, advantage) -> tuple:
             [tf.ones_like(real[:, :1]), real[:, :-1]], axis=1
         ),
     }
-    *_, weights = mean_over_words((inputs, words, real))
+    # Start tokens behind the first are given, not written.
+    given = len(model._texts.start_tokens) - 1
+    learnt = real & (tf.range(model._texts.max_length - 1) >= given)
+    *_, weights = mean_over_words((inputs, words, learnt))
     return inputs, words, weights * advantage[:, None]
 
 

@@ -104,12 +104,12 @@ def test_gradient_at_the_logits_is_that_of_the_paper(model):
 class LeastLikely(kmmft.models.Greedy):
     """Draws nothing, and yet writes something else than the greedy search."""
 
-    def __call__(self, step, *args):
+    def __call__(self, step, *args, **options):
         def turned(*inputs):
             logits, cache = step(*inputs)
             return -logits, cache
 
-        return super().__call__(turned, *args)
+        return super().__call__(turned, *args, **options)
 
 
 def trained(steps=1, reward=reds, draw=None, **options):
