@@ -12,8 +12,12 @@ An item is known by the vectors of frozen encoders, a user by the items before; 
 last item of each user is the test, the last but one the validation, and the others are
 learnt from. All items compete. The table shows new items, which nobody chose in
 training, apart. The presets' users are made up: each likes two kinds of drawings, and
-what others like. The served model gives the vectors of items (`encode_item`) and of
-users (`encode_user`); `item_vectors.npz` in the run directory has all items'.
+what others like. Of 1,000 such users 15 to 16 % find their next of 1,515 drawings among
+ten (two seeds; the most popular ones: 5 to 6 %), but hardly ever a new one: corrected
+for frequencies, the model has learnt what is popular, too.
+
+The served model gives the vectors of items (`encode_item`) and of users
+(`encode_user`); `item_vectors.npz` in the run directory has all items'.
 """
 
 import functools
