@@ -34,37 +34,6 @@ def test_smoke_preset_learns_all_four_tasks(tmp_path):
     assert answer["label"].numpy().tolist() == [b"disc"]
 
 
-@pytest.mark.slow
-def test_two_tasks_are_compared_with_each_alone(tmp_path, tiny_encoders):
-    config = dataclasses.replace(
-        SMOKE,
-        output_dir=str(tmp_path),
-        tasks="classify,answer",
-        image_size=16,
-        steps_per_epoch=2,
-        epochs=1,
-        compare_seeds=2,
-        compare="pcgrad",
-    )
-    metrics = multi_task.main(config)
-    for task in ("classify", "answer"):
-        alone = metrics[f"compared/alone/{task}_accuracy"]
-        gain = metrics[f"compared/pcgrad/{task}_accuracy_gain"]
-        together = metrics[f"compared/pcgrad/{task}_accuracy"]
-        assert together - alone == pytest.approx(gain)
-    files = {path.stem for path in (tmp_path / "compared").glob("*.json")}
-    assert files == {
-        f"way={way}-task={task}-seed={seed}"
-        for seed in (0, 1)
-        for way, task in (
-            ("alone", "classify"),
-            ("alone", "answer"),
-            ("pcgrad", "classify+answer"),
-        )
-    }
-    assert "together, pcgrad" in (tmp_path / "report.html").read_text()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
