@@ -16,6 +16,7 @@ from kmmft.encoders.audio_features import (
     input_width,
 )
 from kmmft.encoders.features import pooled_tokens
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.encoders.masked_inputs import with_mask
 from kmmft.encoders.presets import load_audio_backbone
 from kmmft.encoders.sound_backbone import SoundBackbone
@@ -281,7 +282,7 @@ class AudioEncoder(keras.Model):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
-        return cls(**config)
+        return freeze_as_configured(cls(**config))
 
 
 _LAYERS = ("backbone", "log_mel", "spec_augment", "projection")

@@ -5,6 +5,8 @@ import uuid
 import keras
 import keras_hub
 
+from kmmft.encoders.frozen_layers import freeze_as_configured
+
 
 def shared_config(backbone: keras.Model) -> dict:
     """A backbone's config; two halves that keep it come back as halves of one backbone.
@@ -46,4 +48,4 @@ class EncoderHalf(keras.Model):
         backbone = keras.saving.deserialize_keras_object(
             config["backbone"], custom_objects=custom_objects
         )
-        return cls(**{**config, "backbone": backbone})
+        return freeze_as_configured(cls(**{**config, "backbone": backbone}))

@@ -12,6 +12,7 @@ from kmmft.encoders.checkpoint_files import is_dual_checkpoint
 from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import image_family
 from kmmft.encoders.features import image_features, normalised, pooled_image
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.encoders.resize_backbone import checked_image_size, resize_backbone
 from kmmft.encoders.saved_model import image_backbone
 
@@ -283,7 +284,7 @@ class ImageEncoder(keras.Model):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
-        return cls(**config)
+        return freeze_as_configured(cls(**config))
 
 
 def _pair(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.layers import FrameTransformer
 
 
@@ -112,4 +113,4 @@ class SoundBackbone(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None):
-        return cls(**config)
+        return freeze_as_configured(cls(**config))

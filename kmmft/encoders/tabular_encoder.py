@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.encoders.feature_tokenizer import FeatureTokenizer
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.layers.attention_block import AttentionBlock
 
 
@@ -212,7 +213,7 @@ class TabularEncoder(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None):
-        return cls(**config)
+        return freeze_as_configured(cls(**config))
 
 
 def _pairs(columns: Mapping | Sequence) -> list:

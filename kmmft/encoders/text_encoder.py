@@ -11,6 +11,7 @@ from kmmft.encoders.checkpoint_files import is_dual_checkpoint
 from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import text_family
 from kmmft.encoders.features import pooled_tokens, text_features
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.encoders.saved_model import text_backbone
 from kmmft.encoders.text_preprocessor import TextPreprocessor, check_length
 
@@ -302,4 +303,4 @@ class TextEncoder(keras.Model):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
-        return cls(**config)
+        return freeze_as_configured(cls(**config))

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft import data
+from kmmft.encoders.frozen_layers import freeze_as_configured
 from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.masked_inputs import with_mask
 from kmmft.layers import FrameTransformer, Pooling
@@ -158,4 +159,4 @@ class VideoEncoder(keras.Model):
         config["image_encoder"] = keras.saving.deserialize_keras_object(
             config["image_encoder"], custom_objects=custom_objects
         )
-        return cls(**config)
+        return freeze_as_configured(cls(**config))
