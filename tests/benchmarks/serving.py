@@ -9,10 +9,11 @@ kmmft (`onnx_peer.py`), in turns, so that other work on the machine disturbs all
 the same through `kmmft-serve`, with 1, 8 and 32 visitors at once; and the memory of the
 server over many requests.
 
-Found, on two cores with five times their work on them, so that only ratios of the
-fastest of 60 say something (two runs): one row takes the float32 SavedModel 2.7 and 3.2
-times the peer's time, frozen 2.1 and 2.7, LiteRT int8 0.8 and 1.3, ONNX int8 1.0 and
-1.1; eight rows 1.5, 1.3, 0.5 to 0.6, and 0.6 to 0.7.
+Found, fastest of 200 on two quiet cores: one row takes the float32 SavedModel 2.1 times
+the peer's time, frozen 1.7, LiteRT float32 1.0, LiteRT int8 0.8, ONNX int8 1.15; eight
+rows 1.3, 1.2, 0.9, 0.6 and 0.8. Over 100,000 requests the server's memory stays at 915
+MiB. (With five times the cores' work on them, twice: 2.7 and 3.2; 2.1 and 2.7; 1.0 and
+1.3; 0.8 and 1.3; 1.0 and 1.1.)
 
 Why the SavedModel is slower than LiteRT (ms of one row, fastest): 17 to 22 in all, of
 which 3 are preprocessing, 1.7 of them the `tf.data` pipeline that lets one bad image
