@@ -28,7 +28,7 @@ class CiderReward:
     Example:
         >>> reward = kmmft.metrics.CiderReward({7: ["a red cat"], 8: ["a blue dog"]})
         >>> reward(["a red cat", "a red cat"], [True, False], [7, 7]).round(2)
-        array([10.  ,  6.54])
+        array([10.  ,  6.22])
 
     References:
         - [Rennie et al., 2017](https://arxiv.org/abs/1612.00563), section 5 (CIDEr as

@@ -22,7 +22,7 @@ ARGUMENTS = {
         "num_queries": 3,
     },
     "BilinearFusion": {**FUSION, "factor": 3},
-    "Codebook": {"num_codes": 4, "decay": 0.9, "min_share": 0.2},
+    "Codebook": {"num_codes": 4, "decay": 0.9, "min_share": 0.2, "unit_length": True},
     "ConcatFusion": {**FUSION, "activation": "tanh"},
     "CrossAttentionFusion": {
         **FUSION,

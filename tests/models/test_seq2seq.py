@@ -69,9 +69,8 @@ def test_greedy_texts_equal_transformers(case):
     assert len(set(map(tuple, rows))) > 2
 
 
-@pytest.mark.parametrize(
-    "case", ["bart", pytest.param("t5_gated", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["bart", "t5_gated"], indirect=True)
 def test_a_saved_model_shares_its_words_again(case, tmp_path):
     model, _ = case
     vectors = model.decoder.token_embedding

@@ -14,6 +14,7 @@ from tests.data.conftest import write_records
 SMOKE = recipe.PRESETS["smoke"]
 
 
+@pytest.mark.slow
 def test_smoke_preset_needs_both_modalities(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path), class_weights=True)
     metrics = recipe.main(config)

@@ -83,6 +83,7 @@ def test_relations_are_told(tmp_path, monkeypatch):
     assert "most frequent class" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_text_encoder", "plain_export")
 def test_entities_are_found(tmp_path):
     metrics = run(tmp_path, task="tag", epochs=2)

@@ -11,6 +11,8 @@ from tests.export.test_export_model import answers_here
 from tests.export.variants.test_export_variants import exported_once
 from tests.models.test_tabular_classifier import ROWS, make_model
 
+pytestmark = pytest.mark.slow
+
 # The float32 ONNX file is compared with the model before its weights become int8.
 KINDS = ("frozen", "int8", "litert_float32", "onnx_int8")
 
