@@ -43,6 +43,7 @@ from kmmft.evaluation.missing_modalities import (
     subset_metrics,
     subset_table,
 )
+from kmmft.evaluation.own_captions import own_caption_share
 from kmmft.evaluation.pareto_chart import pareto_front, pareto_section
 from kmmft.evaluation.predictions import (
     Predictions,
@@ -143,6 +144,7 @@ __all__ = [
     "method_prefix",
     "method_table",
     "modality_subsets",
+    "own_caption_share",
     "pareto_front",
     "pareto_section",
     "peak_memory_mb",

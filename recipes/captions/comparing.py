@@ -1,7 +1,5 @@
 """How well a coca's vectors of images and texts find each other."""
 
-import numpy as np
-
 import kmmft
 
 from .settings import Config
@@ -15,16 +13,5 @@ def compare(
         source, "test", max_bad_fraction=config.max_bad_fraction
     )
     encoded = evaluator.encode(model)
-    return {**evaluator.metrics(encoded), "own_caption": own_caption(encoded)}
-
-
-def own_caption(encoded: kmmft.evaluation.RecordVectors) -> float:
-    """Share of images whose nearest among all different captions is one of their own.
-
-    Recall looks for a record, and cannot tell apart those with the same caption.
-    """
-    texts = np.array(encoded.texts["text"])
-    _, first, number = np.unique(texts, return_index=True, return_inverse=True)
-    cosines = encoded.vectors["image"] @ encoded.vectors["text"][first].T
-    own = set(zip(encoded.record_of["text"].tolist(), number.tolist(), strict=True))
-    return float(np.mean([pair in own for pair in enumerate(cosines.argmax(1))]))
+    own = kmmft.evaluation.own_caption_share(encoded)
+    return {**evaluator.metrics(encoded), "own_caption": own}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import kmmft
-from kmmft.evaluation import Predictions, RecordVectors
+from kmmft.evaluation import Predictions
 
 from .data import task_batches
 from .settings import Config
@@ -46,15 +46,6 @@ def predictions(
     return kmmft.evaluation.predict_records(model, batches).with_unknown_class()
 
 
-def caption_accuracy(encoded: RecordVectors) -> float:
-    """The share of pictures whose nearest caption, of the distinct ones, is theirs."""
-    texts, first = np.unique(encoded.texts["text"], return_index=True)
-    nearest = encoded.vectors["image"] @ encoded.vectors["text"][first].T
-    own = set(zip(encoded.record_of["text"], encoded.texts["text"], strict=True))
-    found = texts[nearest.argmax(axis=1)]
-    return float(np.mean([pair in own for pair in enumerate(found)]))
-
-
 def _answered(config, task, source, model, split) -> float:
     found = predictions(config, task, source, model, split)
     return float((found.classes == found.records["label"]).mean())
@@ -68,7 +59,7 @@ def _matched(config, task, source, model, split) -> float:
         {"image": "image", "text": "captions"},
         max_bad_fraction=config.max_bad_fraction,
     )
-    return caption_accuracy(encoded)
+    return kmmft.evaluation.own_caption_share(encoded)
 
 
 def _captioned(config, task, source, model, split) -> float:

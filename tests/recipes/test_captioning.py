@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+from kmmft.evaluation import own_caption_share
 from recipes import captioning
-from recipes.captions.comparing import own_caption
 
 SMOKE = captioning.PRESETS["smoke"]
 
@@ -80,7 +80,7 @@ def test_own_caption_knows_equal_captions():
         {},
     )
     # The last picture is nearest to "a pet", and its caption is "a dog".
-    assert own_caption(encoded) == 0.75
+    assert own_caption_share(encoded) == 0.75
 
 
 @pytest.mark.parametrize("changes", [{"manifest": ""}, {"data": "somewhere"}])

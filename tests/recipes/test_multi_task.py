@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmmft.evaluation import own_caption_share
 from recipes import multi_task
 from recipes.together.comparison import _by_seed, comparison_tables
-from recipes.together.testing import caption_accuracy
 
 SMOKE = multi_task.PRESETS["smoke"]
 
@@ -77,7 +77,7 @@ def test_a_caption_of_another_picture_in_the_same_words_is_right():
         },
     )
     # The second picture is nearest to "green", which is said of the third alone.
-    assert caption_accuracy(encoded) == pytest.approx(2 / 3)
+    assert own_caption_share(encoded) == pytest.approx(2 / 3)
 
 
 def test_models_of_single_tasks_count_as_one():
