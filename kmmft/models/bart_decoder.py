@@ -4,12 +4,11 @@ import keras
 import keras_hub
 from keras import ops
 
-from kmmft.encoders.encoder_half import shared_config
-from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
+from kmmft.models.pretrained_decoder import PretrainedDecoder
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class BartDecoder(CrossAttentionDecoder):
+class BartDecoder(PretrainedDecoder):
     """The decoder half of a BART backbone, with its pretrained weights.
 
     With the same backbone's encoder half, whose tokens it reads as they are, it is the
@@ -40,8 +39,6 @@ class BartDecoder(CrossAttentionDecoder):
         - [Lewis et al., 2019](https://arxiv.org/abs/1910.13461), section 2.
     """
 
-    # Some models round their number of words up, or leave special ones out.
-    spare_words = 127
     start_tokens = ("end", "start")
 
     def __init__(self, backbone: keras.Model, name: str = "decoder", **kwargs):
@@ -69,10 +66,7 @@ class BartDecoder(CrossAttentionDecoder):
         self.text_blocks = []
         self.blocks = backbone.decoder_transformer_layers
         # === Config ===
-        self._backbone_config = shared_config(backbone)
-
-    def build(self, *_):
-        """All layers were built with the backbone."""
+        self._keep_config(backbone)
 
     def _embed(self, token_ids, index=0):
         words = self.token_embedding(token_ids)
@@ -82,14 +76,3 @@ class BartDecoder(CrossAttentionDecoder):
 
     def _logits(self, x):
         return ops.cast(self.token_embedding(x, reverse=True), "float32")
-
-    def get_config(self) -> dict:
-        return {
-            **keras.layers.Layer.get_config(self),
-            "backbone": self._backbone_config,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})

@@ -4,12 +4,11 @@ import keras
 import keras_hub
 from keras import ops
 
-from kmmft.encoders.encoder_half import shared_config
-from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
+from kmmft.models.pretrained_decoder import PretrainedDecoder
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class T5Decoder(CrossAttentionDecoder):
+class T5Decoder(PretrainedDecoder):
     """The decoder half of a T5 backbone, with its pretrained weights.
 
     As `BartDecoder`: with the same backbone's encoder half it is the whole T5. As in
@@ -38,8 +37,6 @@ class T5Decoder(CrossAttentionDecoder):
         - [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 2.1.
     """
 
-    # Some models round their number of words up, or leave special ones out.
-    spare_words = 127
     start_tokens = ("pad",)
 
     def __init__(self, backbone: keras.Model, name: str = "decoder", **kwargs):
@@ -75,10 +72,7 @@ class T5Decoder(CrossAttentionDecoder):
         self.norm = backbone.decoder_layer_norm
         self.last_dropout = backbone.decoder_dropout
         # === Config ===
-        self._backbone_config = shared_config(backbone)
-
-    def build(self, *_):
-        """All layers were built with the backbone."""
+        self._keep_config(backbone)
 
     def write(self, x, context, context_mask, padding_mask=None, training=None):
         if padding_mask is None:
@@ -123,14 +117,3 @@ class T5Decoder(CrossAttentionDecoder):
         if self.tied:
             x = x * self.hidden_dim**-0.5
         return ops.cast(self.token_embedding(x, reverse=True), "float32")
-
-    def get_config(self) -> dict:
-        return {
-            **keras.layers.Layer.get_config(self),
-            "backbone": self._backbone_config,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})

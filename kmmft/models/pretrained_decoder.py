@@ -1,0 +1,34 @@
+"""What the decoder halves of larger backbones have in common."""
+
+import keras
+
+from kmmft.encoders.encoder_half import shared_config
+from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
+
+
+class PretrainedDecoder(CrossAttentionDecoder):
+    """The decoder of a backbone that has an encoder, too.
+
+    Only the backbone's configuration is kept: a reference to it would keep the
+    encoder's weights among this layer's.
+    """
+
+    # Some models round their number of words up, or leave special ones out.
+    spare_words = 127
+
+    def _keep_config(self, backbone: keras.Model) -> None:
+        self._backbone_config = shared_config(backbone)
+
+    def build(self, *_):
+        """All layers were built with the backbone."""
+
+    def get_config(self) -> dict:
+        return {
+            **keras.layers.Layer.get_config(self),
+            "backbone": self._backbone_config,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
