@@ -17,10 +17,11 @@ from kmmft.training import (
 from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.distributed import loggable
 from kmmft.training.global_batch import gather_embeddings, own_numbers
+from kmmft.training.restored_compile import RestoredCompile
 from kmmft.training.step_options import wrapped_forward, wraps_forward
 
 
-class ContrastiveTraining(DistributedTraining):
+class ContrastiveTraining(RestoredCompile, DistributedTraining):
     """Mixin for a model with towers: compares each example with all of the batch.
 
     The negatives are those of the global batch: a replica's queries are compared with
@@ -82,11 +83,6 @@ class ContrastiveTraining(DistributedTraining):
             return config
         loss = keras.saving.serialize_keras_object(self.loss_function)
         return {**config, "loss": loss}
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def prepare_batch(self, batch: Mapping, keep_records: bool = False):
         """Makes what `fit` takes: a `batch_preprocess` for `build_dataset`.

@@ -12,10 +12,17 @@ from kmmft.models.multi_task_training import MultiTaskTraining
 from kmmft.models.shared_configs import mark_shared, sharing
 from kmmft.models.task_weights import FixedWeights, TaskWeights
 from kmmft.training import DistributedTraining
+from kmmft.training.restored_compile import RestoredCompile
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class MultiTask(MultiTaskEvaluation, MultiTaskServing, MultiTaskTraining, keras.Model):
+class MultiTask(
+    MultiTaskEvaluation,
+    MultiTaskServing,
+    RestoredCompile,
+    MultiTaskTraining,
+    keras.Model,
+):
     """Trains models that share encoders, each on its own data with its own loss.
 
     The models are made of the same encoder objects, whose weights are stored, counted
@@ -163,11 +170,6 @@ class MultiTask(MultiTaskEvaluation, MultiTaskServing, MultiTaskTraining, keras.
         own = {name: serialize(dict(x)) for name, x in self._task_options.items()}
         kept = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
         return {**{name: config[name] for name in kept if name in config}, **own}
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def check_tasks(self, given: Iterable[str], all_of_them: bool = False) -> None:
         """Raises a ValueError unless the names are those of tasks."""

@@ -18,11 +18,17 @@ from kmmft.training.collectives import all_reduce_sum, num_replicas
 from kmmft.training.distributed import loggable
 from kmmft.training.global_batch import gather_embeddings, own_numbers
 from kmmft.training.micro_batches import additional_loss
+from kmmft.training.restored_compile import RestoredCompile
 
 
 @keras.saving.register_keras_serializable("kmmft")
 class SequenceRecommender(
-    RecommenderServing, GraphCache, RawInputs, DistributedTraining, keras.Model
+    RecommenderServing,
+    GraphCache,
+    RawInputs,
+    RestoredCompile,
+    DistributedTraining,
+    keras.Model,
 ):
     """Two towers: items as what they show and say, users as the items they chose.
 
@@ -101,9 +107,6 @@ class SequenceRecommender(
                 f"history_length={history_length}, num_layers={num_layers}."
             )
         for encoder in encoders.values():
-            # TensorFlow passes over an attribute that is set to the value it has, and
-            # layers within a loaded encoder may train though it does not.
-            encoder.trainable = True
             encoder.trainable = False
         # === Layers ===
         widths = {name: x.output["pooled"].shape[-1] for name, x in encoders.items()}
@@ -148,11 +151,6 @@ class SequenceRecommender(
         """
         self.forget_graphs()
         super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         # What the loss alone needs is no input of the towers.

@@ -10,10 +10,13 @@ from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
 from kmmft.models.text_to_image_generation import ImageGeneration
 from kmmft.training import DistributedTraining
 from kmmft.training.collectives import num_replicas
+from kmmft.training.restored_compile import RestoredCompile
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class TextToImage(ImageGeneration, RawInputs, DistributedTraining, keras.Model):
+class TextToImage(
+    ImageGeneration, RawInputs, RestoredCompile, DistributedTraining, keras.Model
+):
     """Predicts an image's codes one after the other, from a text and those before.
 
     A functional Keras model: the text encoder's tokens and then the codes that the
@@ -152,11 +155,6 @@ class TextToImage(ImageGeneration, RawInputs, DistributedTraining, keras.Model):
         """
         self.forget_graphs()
         super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras leaves models that override `compile` uncompiled.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
