@@ -37,11 +37,7 @@ from .retrieval.variants import index_table, variants_table
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them where a manifest is given."""
-    if bool(config.manifest) == bool(config.data):
-        raise ValueError(
-            "Either `--manifest` or `--data` must be given. Received: "
-            f"manifest={config.manifest!r}, data={config.data!r}."
-        )
+    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     schema = kmmft.data.schema.image_text()
     if config.flyp:
         schema = kmmft.data.schema.labelled(text=False, class_names=["any"])

@@ -115,11 +115,7 @@ PRESETS = {
 
 def open_data(config: Config) -> RecordSource:
     """Opens the data, after building them where a manifest is given."""
-    if bool(config.manifest) == bool(config.data):
-        raise ValueError(
-            "Either `--manifest` or `--data` must be given. Received: "
-            f"manifest={config.manifest!r}, data={config.data!r}."
-        )
+    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     schema = kmmft.data.schema.video_text()
     if config.data:
         return kmmft.data.open_source(config.data, schema)

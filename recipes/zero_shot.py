@@ -47,11 +47,7 @@ class Config:
     """Whether a result that is in output_dir may be shown again."""
 
     def __post_init__(self):
-        if bool(self.manifest) == bool(self.data):
-            raise ValueError(
-                "Either `--manifest` or `--data` must be given. Received: "
-                f"manifest={self.manifest!r}, data={self.data!r}."
-            )
+        kmmft.training.check_one_source(manifest=self.manifest, data=self.data)
 
 
 PRESETS = {

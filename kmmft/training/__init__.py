@@ -9,7 +9,7 @@ from kmmft.training.dropout_seeds import DropoutSeeds
 from kmmft.training.gradient_conflicts import project_conflicts
 from kmmft.training.optimizers import SGD, AdamW, UpdateRule, adamw
 from kmmft.training.pair_fit import fit_pairs
-from kmmft.training.recipe_config import RecipeConfig
+from kmmft.training.recipe_config import RecipeConfig, check_one_source
 from kmmft.training.rematerialisation import rematerialise
 from kmmft.training.resumable_fit import resumable_fit
 from kmmft.training.run_directory import RunDirectory
@@ -31,6 +31,7 @@ __all__ = [
     "StepOption",
     "UpdateRule",
     "adamw",
+    "check_one_source",
     "fit_classifier",
     "fit_pairs",
     "make_strategy",

@@ -4,7 +4,7 @@ import dataclasses
 
 from kmmft.encoders import AudioEncoder
 from kmmft.layers import SpecAugment
-from kmmft.training.recipe_config import RecipeConfig
+from kmmft.training.recipe_config import RecipeConfig, check_one_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,4 @@ class AudioRecipeConfig(AudioEncoderConfig):
 
     def check_data(self) -> None:
         """Raises a ValueError unless there is one source of data."""
-        if bool(self.manifest) == bool(self.data):
-            raise ValueError(
-                "Either `--manifest` or `--data` must be given. Received: "
-                f"manifest={self.manifest!r}, data={self.data!r}."
-            )
+        check_one_source(manifest=self.manifest, data=self.data)

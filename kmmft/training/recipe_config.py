@@ -138,3 +138,21 @@ class RecipeConfig:
         """
         stretches = min(self.validations_per_epoch, steps_per_epoch)
         return steps_per_epoch // stretches, self.epochs * stretches
+
+
+def check_one_source(**flags: str) -> None:
+    """Raises unless exactly one of the flags that say where data come from is given.
+
+    Args:
+        **flags: Values by name; empty ones are not given.
+
+    Raises:
+        ValueError: If none or several are given.
+
+    Example:
+        >>> kmmft.training.check_one_source(manifest="pairs.csv", data="")
+    """
+    if sum(map(bool, flags.values())) != 1:
+        names = " or ".join(f"`--{name}`" for name in flags)
+        received = ", ".join(f"{name}={value!r}" for name, value in flags.items())
+        raise ValueError(f"Either {names} must be given. Received: {received}.")

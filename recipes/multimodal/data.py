@@ -16,11 +16,7 @@ from .settings import Config
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the manifest."""
-    if bool(config.csv) == bool(config.data):
-        raise ValueError(
-            "Either `--csv` or `--data` must be given. Received: "
-            f"csv={config.csv!r}, data={config.data!r}."
-        )
+    kmmft.training.check_one_source(csv=config.csv, data=config.data)
     folder = pathlib.Path(config.output_dir, "data")
     directory = folder / "examples/1.0.0"
     if config.data not in ("", "open_clip_art"):

@@ -35,11 +35,7 @@ class Catalogue:
 
 def open_items(config: Config) -> kmmft.data.RecordSource:
     """Opens the items' records, after building them where a manifest is given."""
-    if bool(config.manifest) == bool(config.data):
-        raise ValueError(
-            "Either `--manifest` or `--data` must be given. Received: "
-            f"manifest={config.manifest!r}, data={config.data!r}."
-        )
+    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     if (config.data in MADE) == bool(config.histories):
         raise ValueError(
             f"`--histories` goes with your own items, and {' and '.join(MADE)} with "
