@@ -43,7 +43,7 @@ import kmmft
 from kmmft.evaluation import Table
 
 from .captions.comparing import compare
-from .captions.data import build_data, captions_by_id, open_data
+from .captions.data import build_data, open_data
 from .captions.models import Model, build_model
 from .captions.self_critical import learn_by_reward
 from .captions.settings import PRESETS, Config
@@ -66,9 +66,7 @@ def train(
     steps, rounds = config.rounds(
         kmmft.data.steps_per_epoch(source, "train", config.batch_size)
     )
-    captions = [
-        text for texts in captions_by_id(source, "train").values() for text in texts
-    ]
+    captions = kmmft.data.list_captions(source, "train", on_error="skip")
     with kmmft.training.make_strategy(config.strategy).scope():
         model = build_model(config, captions)
         optimizer = kmmft.training.adamw(

@@ -87,12 +87,15 @@ def choose_captions(
     return tf.ensure_shape(tf.gather(captions, tf.gather(order, places)), (count,))
 
 
-def list_captions(source: str | os.PathLike | RecordSource, split: str) -> list[str]:
+def list_captions(
+    source: str | os.PathLike | RecordSource, split: str, on_error: str = "raise"
+) -> list[str]:
     """Reads all captions of a split, such as to list their words.
 
     Args:
         source: What `open_source` opens; its records have `captions`.
         split: Name of the split.
+        on_error: As in `read_records`.
 
     Returns:
         The captions, in the order on disk.
@@ -105,7 +108,8 @@ def list_captions(source: str | os.PathLike | RecordSource, split: str) -> list[
     def captions_of(serialized):
         return parse_record(serialized, opened.features)["captions"]
 
-    records = read_records(opened, split).map(captions_of).as_numpy_iterator()
+    records = read_records(opened, split, on_error=on_error).map(captions_of)
+    records = records.as_numpy_iterator()
     return [text.decode(errors="replace") for record in records for text in record]
 
 

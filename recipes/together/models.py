@@ -57,10 +57,7 @@ def _generator(
     source: kmmft.data.RecordSource,
 ) -> kmmft.models.FusionGenerator:
     """Writes captions in the word pieces of the training captions."""
-    records = kmmft.data.read_records(source, "train", on_error="skip").map(
-        lambda record: kmmft.data.parse_record(record, source.features)["captions"]
-    )
-    captions = [text.decode() for one in records.as_numpy_iterator() for text in one]
+    captions = kmmft.data.list_captions(source, "train", on_error="skip")
     tokenizer = kmmft.encoders.shrink_tokenizer(text.tokenizer, captions)
     decoder = kmmft.models.CrossAttentionDecoder(
         tokenizer.vocabulary_size(),
