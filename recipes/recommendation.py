@@ -119,18 +119,17 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     source = open_items(config)
     with kmmft.data.clear_data_errors(source):
         model, items, histories, metrics = train(config, source, run)
+    vectors = item_vectors(model, items)
     scorers = {
         "popular": by_popularity(histories),
         "nearest": by_likeness(items),
-        "with_popularity": with_popularity(model, items, histories),
-        "test": by_model(model, items),
+        "with_popularity": with_popularity(model, vectors, histories),
+        "test": by_model(model, vectors),
     }
     metrics |= test_metrics(histories, scorers, config.list_length)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
-    np.savez(
-        run.path / "item_vectors.npz", ids=items.ids, vectors=item_vectors(model, items)
-    )
+    np.savez(run.path / "item_vectors.npz", ids=items.ids, vectors=vectors)
     if not (run.export / "1").exists():
         export(source, run, model, metrics)
     kmmft.evaluation.report_examples(

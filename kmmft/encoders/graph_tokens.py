@@ -92,5 +92,7 @@ def _own_sentence_piece(
     # `tf.random.set_seed` throws away. One made in this graph lives with it.
     eager = tokenizer._sentence_piece
     tokenizer._set_proto_tf(tokenizer.proto)
-    yield
-    tokenizer._sentence_piece = eager
+    try:
+        yield
+    finally:
+        tokenizer._sentence_piece = eager

@@ -58,18 +58,17 @@ def gains(
 
 
 def by_model(
-    model: kmmft.models.SequenceRecommender, items: Catalogue
+    model: kmmft.models.SequenceRecommender, vectors: np.ndarray
 ) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Scores of the model."""
-    vectors = item_vectors(model, items)
+    """Scores of the model, by its `item_vectors`."""
     return lambda seen: model.encode_users([vectors[own] for own in seen]) @ vectors.T
 
 
 def with_popularity(
-    model: kmmft.models.SequenceRecommender, items: Catalogue, histories: Histories
+    model: kmmft.models.SequenceRecommender, vectors: np.ndarray, histories: Histories
 ) -> Callable[[list[np.ndarray]], np.ndarray]:
     """The model's logits, and the logarithm of how often an item was chosen."""
-    score = by_model(model, items)
+    score = by_model(model, vectors)
     scale = float(model.logit_scale_layer.scale())
     prior = np.log1p(histories.training_counts())
     return lambda seen: scale * score(seen) + prior
@@ -168,7 +167,8 @@ class NextItemEvaluator(EpochEvaluator):
         self.k = k
 
     def evaluate(self, model) -> dict[str, float]:
-        found = gains(self.histories, "validation", by_model(model, self.items), self.k)
+        score = by_model(model, item_vectors(model, self.items))
+        found = gains(self.histories, "validation", score, self.k)
         return {name: float(values.mean()) for name, values in found.items()}
 
     def metric_names(self) -> list[str]:
