@@ -10,7 +10,7 @@ need `pip install kmmft[text_metrics]`.
 
     python -m recipes.captioning --preset smoke
     python -m recipes.captioning --preset easy_vqa
-    python -m recipes.captioning --preset easy_vqa --model coca
+    python -m recipes.captioning --preset coca
     python -m recipes.captioning --preset open_clip_art --self_critical_epochs 5
     python -m recipes.captioning --manifest pairs.csv --decoder gpt2_base_en
 
@@ -43,10 +43,11 @@ import kmmft
 from kmmft.evaluation import Table
 
 from .captions.comparing import compare
-from .captions.data import build_data, open_data
+from .captions.data import build_data
 from .captions.models import Model, build_model
 from .captions.self_critical import learn_by_reward
 from .captions.settings import PRESETS, Config
+from .pairs.records import open_pairs
 
 ROWS = {
     "most_frequent": "most frequent caption",
@@ -152,7 +153,7 @@ def main(config: Config) -> dict[str, float]:
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    source = open_data(config)
+    source = open_pairs(config)
     with kmmft.data.clear_data_errors(source):
         model, written, metrics = train_and_test(config, source, run)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()

@@ -21,51 +21,17 @@ with `--flyp` also `zero_shot`.
 """
 
 import functools
-import pathlib
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 import kmmft
-import tfrecords_tools
 from kmmft.evaluation import Table
 
+from .pairs.records import open_pairs
 from .retrieval.settings import LOSSES, PRESETS, Config
 from .retrieval.variants import index_table, variants_table
-
-
-def open_data(config: Config) -> kmmft.data.RecordSource:
-    """Opens the data, after building them where a manifest is given."""
-    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
-    schema = kmmft.data.schema.image_text()
-    if config.flyp:
-        schema = kmmft.data.schema.labelled(text=False, class_names=["any"])
-    if config.data:
-        return kmmft.data.open_source(config.data, schema)
-    folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "pairs/1.0.0"
-    if not directory.exists():
-        build_records(config, folder)
-    return kmmft.data.open_source(directory, schema)
-
-
-def build_records(config: Config, folder: pathlib.Path) -> None:
-    if config.manifest == "open_clip_art":
-        tfrecords_tools.build_open_clip_art(output_dir=folder, name="pairs")
-        return
-    manifest = config.manifest
-    if manifest == "shapes":
-        manifest = kmmft.data.write_colored_shapes(folder / "pictures")
-    column = "label_column" if config.flyp else "caption_column"
-    tfrecords_tools.build_manifest(
-        manifest=manifest,
-        output_dir=folder,
-        name="pairs",
-        image_column=config.image_column,
-        split_column=config.split_column or None,
-        **{column: config.caption_column},
-    )
 
 
 def build_data(
@@ -218,7 +184,7 @@ def main(config: Config) -> dict[str, float]:
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    source = open_data(config)
+    source = open_pairs(config, class_names=config.flyp)
     with kmmft.data.clear_data_errors(source):
         model, metrics = train(config, source, run)
         test = test_classes if config.flyp else test_retrieval

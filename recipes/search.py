@@ -1,8 +1,8 @@
 """Finds pictures of a folder by words, or by another picture.
 
-The model is a run directory of `recipes.contrastive`, a `.keras` file, or a CLIP or
-SigLIP checkpoint. Writes a page of what was found and an index, which
-`--reuse_index` takes instead of looking at all pictures again.
+The model is a run directory of `recipes.contrastive` or of `recipes.captioning --model
+coca`, a `.keras` file, or a CLIP or SigLIP checkpoint. Writes a page of what was found
+and an index, which `--reuse_index` takes instead of looking at all pictures again.
 
     python -m recipes.contrastive --preset smoke && \\
         python -m recipes.search --preset smoke
@@ -28,7 +28,7 @@ class Config:
     """Settings of one search."""
 
     model: str = "runs/contrastive"
-    """Run directory of recipes.contrastive, .keras file, or a checkpoint."""
+    """Run directory of recipes.contrastive or of a coca, .keras file, or checkpoint."""
     folder: str = ""
     """Folder of pictures, with folders in it; shapes: small ones, drawn on the spot."""
     words: str = ""
@@ -97,7 +97,9 @@ def main(config: Config) -> list[SearchResult]:
     return results
 
 
-def build_index(model: kmmft.models.DualEncoder, folder: pathlib.Path) -> SearchIndex:
+def build_index(
+    model: kmmft.models.DualEncoder | kmmft.models.CoCa, folder: pathlib.Path
+) -> SearchIndex:
     """Encodes all pictures below a folder; their ids are their paths in it."""
     if not folder.is_dir():
         raise ValueError(

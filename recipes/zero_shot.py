@@ -2,7 +2,8 @@
 
 Data: `--data DIR`, records of `kmmft.data.schema.labelled`, or `--manifest FILE` with
 a column of image paths and one of classes. The model is a run directory of
-`recipes.contrastive`, a `.keras` file, or a CLIP or SigLIP checkpoint.
+`recipes.contrastive` or of `recipes.captioning --model coca`, a `.keras` file, or a
+CLIP or SigLIP checkpoint.
 
     python -m recipes.contrastive --preset smoke && \\
         python -m recipes.zero_shot --preset smoke
@@ -24,7 +25,7 @@ class Config:
     """Settings of one evaluation."""
 
     model: str = "runs/contrastive"
-    """Run directory of recipes.contrastive, .keras file, or a checkpoint."""
+    """Run directory of recipes.contrastive or of a coca, .keras file, or checkpoint."""
     data: str = ""
     """TFDS directory, or glob of its shards."""
     manifest: str = ""

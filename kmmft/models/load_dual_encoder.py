@@ -2,19 +2,20 @@
 
 import os
 
+from kmmft.models.coca import CoCa
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.saved_model_file import load_saved_model, saved_model_file
 
 
-def load_dual_encoder(path: str | os.PathLike) -> DualEncoder:
-    """Loads a `DualEncoder` that was trained here, or a CLIP or SigLIP checkpoint.
+def load_dual_encoder(path: str | os.PathLike) -> DualEncoder | CoCa:
+    """Loads what compares images with texts: trained here, or a checkpoint.
 
     Args:
-        path: The run directory of `recipes.contrastive`, a `.keras` file, or what
-            `DualEncoder.from_checkpoint` takes.
+        path: The run directory of `recipes.contrastive` or of `recipes.captioning
+            --model coca`, a `.keras` file, or what `DualEncoder.from_checkpoint` takes.
 
     Returns:
-        `DualEncoder`, not compiled.
+        `DualEncoder` or `CoCa`, not compiled.
 
     Raises:
         ValueError: If there is no model.
@@ -27,4 +28,4 @@ def load_dual_encoder(path: str | os.PathLike) -> DualEncoder:
     file = saved_model_file(path)
     if file.is_dir() or "://" in str(path) or file.suffix == ".safetensors":
         return DualEncoder.from_checkpoint(os.fspath(path))
-    return load_saved_model(file, path, DualEncoder, "recipes.contrastive")
+    return load_saved_model(file, path, DualEncoder, CoCa, recipe="recipes.contrastive")

@@ -26,5 +26,5 @@ def load_fusion_classifier(path: str | os.PathLike) -> FusionClassifier:
     """
     file = saved_model_file(path)
     return load_saved_model(
-        file, path, FusionClassifier, "recipes.visual_question_answering"
+        file, path, FusionClassifier, recipe="recipes.visual_question_answering"
     )

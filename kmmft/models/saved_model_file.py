@@ -30,14 +30,14 @@ def saved_model_file(path: str | os.PathLike) -> pathlib.Path:
 
 
 def load_saved_model(
-    file: pathlib.Path, path: str | os.PathLike, kind: type, recipe: str
+    file: pathlib.Path, path: str | os.PathLike, *kinds: type, recipe: str
 ) -> keras.Model:
     """Loads a model from its file, not compiled.
 
     Args:
         file: What `saved_model_file` found.
         path: What was asked for, to be named in errors.
-        kind: Class of the model.
+        *kinds: Classes of which it must be one.
         recipe: Module that trains such a model.
 
     Returns:
@@ -54,9 +54,10 @@ def load_saved_model(
             "name its run directory."
         )
     model = keras.saving.load_model(file, compile=False)
-    if not isinstance(model, kind):
+    if not isinstance(model, kinds):
+        names = " or a ".join(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"The model must be a {kind.__name__}. Received: "
+            f"The model must be a {names}. Received: "
             f"{str(path)!r}, which holds a {type(model).__name__}."
         )
     return model

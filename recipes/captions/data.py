@@ -1,47 +1,12 @@
-"""Pictures with captions, which the recipe may build itself, and their batches."""
+"""The captions of pictures, and their batches."""
 
-import pathlib
 from collections.abc import Callable
 
 import tensorflow as tf
 
 import kmmft
-import tfrecords_tools
 
 from .settings import Config
-
-
-def open_data(config: Config) -> kmmft.data.RecordSource:
-    """Opens the data, after building them where a manifest is given."""
-    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
-    schema = kmmft.data.schema.image_text()
-    if config.data:
-        return kmmft.data.open_source(config.data, schema)
-    folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "pairs/1.0.0"
-    if not directory.exists():
-        _build_records(config, folder)
-    return kmmft.data.open_source(directory, schema)
-
-
-def _build_records(config: Config, folder: pathlib.Path) -> None:
-    if config.manifest == "open_clip_art":
-        tfrecords_tools.build_open_clip_art(output_dir=folder, name="pairs")
-        return
-    if config.manifest == "easy_vqa":
-        tfrecords_tools.build_easy_vqa_captions(output_dir=folder, name="pairs")
-        return
-    manifest = config.manifest
-    if manifest == "shapes":
-        manifest = kmmft.data.write_colored_shapes(folder / "pictures")
-    tfrecords_tools.build_manifest(
-        manifest=manifest,
-        output_dir=folder,
-        name="pairs",
-        image_column=config.image_column,
-        caption_column=config.caption_column,
-        split_column=config.split_column or None,
-    )
 
 
 def captions_by_id(

@@ -4,6 +4,8 @@ import dataclasses
 
 import kmmft
 
+from ..pairs.settings import PairsConfig
+
 LOSSES = {
     "info_nce": lambda config: kmmft.losses.InfoNCE(),
     "siglip": lambda config: kmmft.losses.SigLIP(),
@@ -15,20 +17,13 @@ LOSSES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(kmmft.training.RecipeConfig):
+class Config(PairsConfig):
     """Settings of one run."""
 
     output_dir: str = "runs/contrastive"
     """Directory of the run. The same command goes on with a run that was killed."""
-    manifest: str = ""
-    """CSV, TSV or JSONL file of pairs, in place of --data. shapes: small pictures that
-    are drawn on the spot; open_clip_art: drawings from two Debian packages."""
-    image_column: str = "image"
-    """Column of image paths, relative to the file."""
     caption_column: str = "caption"
     """Column of captions; with --flyp, of class names."""
-    split_column: str = ""
-    """Column of train, validation and test; without one, by a hash of the image."""
     flyp: bool = False
     """Whether the data are labelled images, whose class names make the captions."""
     template: str = "a photo of a {}."
@@ -82,6 +77,11 @@ class Config(kmmft.training.RecipeConfig):
             raise ValueError(
                 "Variants are measured by retrieval. Received: `--flyp` and "
                 "`--variants`. Leave one of them out."
+            )
+        if self.flyp and self.manifest in ("easy_vqa", "open_clip_art"):
+            raise ValueError(
+                "With `--flyp` the captions are names of classes, which these pictures "
+                f"do not have. Received: manifest={self.manifest!r}."
             )
         if self.flyp and "{}" not in self.template:
             raise ValueError(

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import kmmft
 from kmmft.evaluation import own_caption_share
-from recipes import captioning
+from recipes import captioning, search
 
 SMOKE = captioning.PRESETS["smoke"]
 
@@ -45,6 +45,17 @@ def test_coca_compares_writes_and_serves_both(tmp_path):
     served = tf.saved_model.load(tmp_path / "export/1").signatures
     assert {"caption", "encode_image", "encode_text", "rank"} <= set(served)
     assert "image → text R@1" in (tmp_path / "report.html").read_text()
+    # What it learnt is searched with as a dual encoder is.
+    found = search.main(
+        search.Config(
+            model=str(tmp_path),
+            folder=str(tmp_path / "data/pictures"),
+            words="a red disc",
+            k=3,
+            output_dir=str(tmp_path / "search"),
+        )
+    )
+    assert all("red-disc" in hit.id for hit in found[0].hits)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import tensorflow as tf
 import kmmft
 import tfrecords_tools
 from recipes import contrastive, search, zero_shot
+from recipes.pairs.records import open_pairs
 
 SMOKE = contrastive.PRESETS["smoke"]
 
@@ -122,7 +123,7 @@ def test_class_names_as_captions(tiny_encoders, tmp_path):
     metrics = contrastive.main(config)
     assert metrics["test/accuracy"] > 1.5 / 6  # Chance is 1 of 6.
     assert (tmp_path / "export/1").exists()
-    source = contrastive.open_data(config)
+    source = open_pairs(config, class_names=True)
     caption = contrastive.caption_function(config, source)
     names = source.features["label"].names
     assert caption({"label": 1}, None).numpy().decode() == f"a {names[1]}"
@@ -132,7 +133,7 @@ def test_heads_begin_as_ridge_regression(run, tiny_encoders):
     config = dataclasses.replace(
         run[0], projection_dim=0, ridge_start=True, ridge_baseline=True
     )
-    source = contrastive.open_data(run[0])
+    source = open_pairs(run[0])
     model = contrastive.build_model(config)
     metrics = contrastive.ridge(config, source, model)
     evaluator = contrastive.make_evaluator(config, source, "test")
@@ -143,7 +144,7 @@ def test_heads_begin_as_ridge_regression(run, tiny_encoders):
 
 
 def test_frozen_encoders_see_the_records(run, tiny_encoders):
-    source = contrastive.open_data(run[0])
+    source = open_pairs(run[0])
     encoders = contrastive.build_model(run[0]).encoders
     seen = kmmft.evaluation.PairedVectors.encode(encoders, source, "test")
     assert (len(seen.images), len(seen.texts)) == (48, 48)
