@@ -11,7 +11,7 @@ from kmmft.models.decoder_half import decoder_half
 from kmmft.models.generator_parts import check_parts
 from kmmft.models.raw_inputs import RawInputs, batch_inputs
 from kmmft.models.shared_configs import sharing
-from kmmft.models.text_generation import TextGeneration, token_context
+from kmmft.models.text_generation import FUSED, TextGeneration, token_context
 from kmmft.models.text_search import Greedy, TextSearch
 from kmmft.models.token_texts import TokenTexts
 from kmmft.models.word_weights import mean_over_words
@@ -23,8 +23,10 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     """Encodes each modality and writes a text about them, word by word.
 
     The tokens of all encoders, each normalised and projected to the decoder's width,
-    stand in one row, and the decoder reads them by cross-attention or as a prefix. A
-    pretrained decoder reads its own encoder's tokens as they are (`from_preset`). The
+    stand in one row, and the decoder reads them by cross-attention or as a prefix. With
+    `fusion` the fused vector stands before them: what a small decoder would have to
+    learn, such as comparing image and question, need not be learnt by it. A pretrained
+    decoder reads its own encoder's tokens as they are (`from_preset`). The
     model is a functional Keras model: from the encoders' inputs and `target_token_ids`,
     the text so far, to the logits of each next word. The training loss is the mean
     over all words of the global batch: a long text counts more than a short one, and
@@ -40,6 +42,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         target: Name of the text in the batch.
         search: How texts are chosen: `kmmft.models.Greedy()` (default), `BeamSearch`
             or `Sampling`.
+        fusion: A fusion layer of `kmmft.layers`, or `None` for the tokens alone.
         read_directly: Modalities whose tokens the decoder reads without projection,
             since it was trained with that encoder.
 
@@ -83,6 +86,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         max_length: int,
         target: str = "caption",
         search: TextSearch | None = None,
+        fusion: keras.layers.Layer | None = None,
         read_directly: Sequence[str] = (),
         name: str = "fusion_generator",
         **kwargs,
@@ -91,6 +95,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         start_tokens = getattr(decoder, "start_tokens", ("start",))
         texts = TokenTexts(tokenizer, max_length, start_tokens)
         check_parts(encoders, decoder, texts, target, read_directly)
+        read = [name for name in encoders if name not in read_directly]
         # === Layers ===
         projections = {
             modality: keras.Sequential(
@@ -100,12 +105,11 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 ],
                 name=f"{modality}_projection",
             )
-            for modality in encoders
-            if modality not in read_directly
+            for modality in [*read, *([FUSED] if fusion else [])]
         }
         # === Functional model ===
         inputs = batch_inputs(encoders)
-        context, context_mask = token_context(encoders, projections, inputs)
+        context, context_mask = token_context(encoders, projections, inputs, fusion)
         for key, dtype in (("token_ids", "int32"), ("padding_mask", "bool")):
             inputs[f"target_{key}"] = keras.Input(
                 (max_length - 1,), dtype=dtype, name=f"target_{key}"
@@ -125,6 +129,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         self.max_length = max_length
         self.target = target
         self.search = search or Greedy()
+        self.fusion = fusion
         self.read_directly = list(read_directly)
         self._texts = texts
 
@@ -264,6 +269,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
             "max_length": self.max_length,
             "target": self.target,
             "search": serialize(self.search),
+            "fusion": serialize(self.fusion),
             "read_directly": self.read_directly,
         }
 
@@ -279,7 +285,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 modality: deserialize(encoder)
                 for modality, encoder in config["encoders"]
             }
-            for key in ("decoder", "tokenizer", "search"):
+            for key in ("decoder", "tokenizer", "search", "fusion"):
                 owner = config["encoders"].get(str(config[key]))
                 config[key] = owner.tokenizer if owner else deserialize(config[key])
         return cls(**config)

@@ -121,7 +121,9 @@ class SelfCritical(StepOption):
 
     def _write_two(self, model, x, seed) -> list[tf.Tensor]:
         """Token ids of a drawn and of the greedy text about each example."""
-        context, mask = token_context(model.encoders, model.projections, x)
+        context, mask = token_context(
+            model.encoders, model.projections, x, model.fusion
+        )
         return [
             write_tokens(model.decoder, model._texts, context, mask, search, seed)
             for search in self._searches

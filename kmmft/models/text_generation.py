@@ -12,12 +12,15 @@ from kmmft.models.raw_inputs import select_inputs
 from kmmft.models.text_search import TextSearch
 from kmmft.models.token_texts import TokenTexts
 
+# Stands for the fused vector among the modalities.
+FUSED = "fused"
+
 
 class TextGeneration(GraphCache):
     """Mixin for a model with encoders and a decoder: writes texts.
 
-    The model has `encoders` and `projections` by modality, `decoder`, `search`,
-    `max_length`, `_texts`, its `TokenTexts`, and `teach`.
+    The model has `encoders` and `projections` by modality, `fusion` or `None`,
+    `decoder`, `search`, `max_length`, `_texts`, its `TokenTexts`, and `teach`.
     """
 
     @property
@@ -108,7 +111,9 @@ class TextGeneration(GraphCache):
         Returns:
             int32 tensor `(batch, max_length)`, which begins with the start tokens.
         """
-        context, mask = token_context(self.encoders, self.projections, inputs)
+        context, mask = token_context(
+            self.encoders, self.projections, inputs, self.fusion
+        )
         search = search or self.search
         return write_tokens(self.decoder, self._texts, context, mask, search, seed)
 
@@ -184,19 +189,24 @@ def write_tokens(
     return tf.ensure_shape(token_ids, [None, length])
 
 
-def token_context(encoders, projections, inputs):
-    """All encoders' tokens in one row, `(batch, length, hidden_dim)`, and its mask."""
+def token_context(encoders, projections, inputs, fusion=None):
+    """All encoders' tokens in one row, `(batch, length, hidden_dim)`, and its mask.
+
+    With a fusion, its vector stands before them.
+    """
     features = {
         modality: encoder(select_inputs(modality, encoder, inputs))
         for modality, encoder in encoders.items()
     }
-    tokens = [
-        projections[modality](feature["tokens"])
-        if modality in projections
-        else feature["tokens"]
-        for modality, feature in features.items()
-    ]
+    tokens = {modality: feature["tokens"] for modality, feature in features.items()}
     masks = [feature["mask"] for feature in features.values()]
-    if len(tokens) == 1:
-        return tokens[0], masks[0]
-    return ops.concatenate(tokens, axis=1), ops.concatenate(masks, axis=1)
+    if fusion is not None:
+        tokens = {FUSED: ops.expand_dims(fusion(features), 1), **tokens}
+        masks = [ops.ones_like(masks[0][:, :1]), *masks]
+    read = [
+        projections[modality](own) if modality in projections else own
+        for modality, own in tokens.items()
+    ]
+    if len(read) == 1:
+        return read[0], masks[0]
+    return ops.concatenate(read, axis=1), ops.concatenate(masks, axis=1)

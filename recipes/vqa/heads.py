@@ -13,11 +13,12 @@ Answers = kmmft.evaluation.Predictions | kmmft.evaluation.WrittenAnswers
 def build_model(config: Config, answers: kmmft.data.Vocabulary) -> Model:
     """The model of `config.head`; `answers` are those of training records."""
     encoders = _encoders(config)
+    fusion = FUSIONS[config.fusion](config.hidden_dim) if len(encoders) > 1 else None
     if config.head == "generate":
-        return _generator(config, encoders, answers)
+        return _generator(config, encoders, fusion, answers)
     return kmmft.models.FusionClassifier(
         encoders,
-        fusion=FUSIONS[config.fusion](config.hidden_dim) if len(encoders) > 1 else None,
+        fusion=fusion,
         class_names=answers.entries,
         hidden_dims=(config.head_dim,),
         dropout_rate=config.dropout_rate,
@@ -55,7 +56,10 @@ def _encoders(config: Config) -> dict:
 
 
 def _generator(
-    config: Config, encoders: dict, answers: kmmft.data.Vocabulary
+    config: Config,
+    encoders: dict,
+    fusion: kmmft.layers.Fusion | None,
+    answers: kmmft.data.Vocabulary,
 ) -> kmmft.models.FusionGenerator:
     reader = encoders.get("question") or kmmft.encoders.TextEncoder.from_preset(
         config.text_encoder, load_weights=False
@@ -77,4 +81,5 @@ def _generator(
         max_length=config.answer_length,
         target="answer",
         search=kmmft.models.BeamSearch(beams) if beams > 1 else None,
+        fusion=fusion,
     )

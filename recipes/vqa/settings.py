@@ -29,14 +29,13 @@ class Config(kmmft.training.RecipeConfig):
     """Directory of the run. The same command goes on with a run that was killed."""
     head: str = "classify"
     """classify chooses among the training answers; generate writes the answer, word
-    piece by word piece, with a decoder that reads image and question."""
+    piece by word piece, with a decoder that reads image, question and their fusion."""
     use_image: bool = True
     """Whether the model sees the image."""
     use_question: bool = True
     """Whether the model sees the question."""
     fusion: str = "bilinear"
-    """concat, gated, bilinear, film, cross_attention, transformer or tensor. A decoder
-    that generates needs none."""
+    """concat, gated, bilinear, film, cross_attention, transformer or tensor."""
     hidden_dim: int = 512
     """Width of the fusion layer."""
     head_dim: int = 256

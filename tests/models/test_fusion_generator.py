@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import kmmft
 from kmmft.models import BeamSearch, Greedy, Sampling
+from kmmft.models.text_generation import token_context
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "a", "red", "cat"]
 MAX_LENGTH = 6
@@ -24,7 +25,7 @@ def make_decoder(prefix=False, dropout=0.0):
     )
 
 
-def make_model(names=("image", "question"), prefix=False, **kwargs):
+def make_model(names=("image", "question"), prefix=False, seed=0, **kwargs):
     keras.utils.set_random_seed(1)
     encoders = {
         "image": lambda: kmmft.encoders.ImageEncoder(
@@ -43,7 +44,7 @@ def make_model(names=("image", "question"), prefix=False, **kwargs):
         keras_hub.tokenizers.BertTokenizer(WORDS, lowercase=True),
         **{"max_length": MAX_LENGTH, "search": BEAMS, **kwargs},
     )
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + 0.3 * random.normal(size=weight.shape))
     return model
@@ -57,6 +58,11 @@ def model():
 @pytest.fixture(scope="module")
 def prefix_model():
     return make_model(["question"], prefix=True)
+
+
+@pytest.fixture(scope="module")
+def fused_model():
+    return make_model(fusion=kmmft.layers.BilinearFusion(8), seed=7)
 
 
 def png(value):
@@ -122,7 +128,7 @@ def test_cached_steps_equal_one_pass(name, request):
     assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["model", "prefix_model"])
+@pytest.mark.parametrize("name", ["model", "prefix_model", "fused_model"])
 def test_greedy_texts_follow_the_models_own_logits(name, request):
     model = request.getfixturevalue(name)
     inputs, *_ = batch_of(model)
@@ -188,7 +194,7 @@ def test_dropout_acts_in_training_alone(prefix):
     np.testing.assert_array_equal(decoder(*inputs), decoder(*inputs))
 
 
-@pytest.mark.parametrize("name", ["model", "prefix_model"])
+@pytest.mark.parametrize("name", ["model", "prefix_model", "fused_model"])
 def test_save_and_load(name, request, tmp_path):
     model = request.getfixturevalue(name)
     model.save(tmp_path / "model.keras")
@@ -198,6 +204,23 @@ def test_save_and_load(name, request, tmp_path):
     assert repr(again.search) == repr(model.search)
     assert again.target == "caption" and list(again.encoders) == list(model.encoders)
     assert again.tokenizer.get_vocabulary() == WORDS
+
+
+def test_the_fused_vector_stands_before_the_tokens(fused_model):
+    model = fused_model
+    inputs = model.preprocess(raw_of(model))
+    parts = model.encoders, model.projections, inputs
+    tokens, mask = token_context(*parts)
+    context, whole_mask = token_context(*parts, model.fusion)
+    features = {
+        modality: encoder(model.select(modality, inputs))
+        for modality, encoder in model.encoders.items()
+    }
+    fused = model.projections["fused"](model.fusion(features)[:, None])
+    np.testing.assert_allclose(context[:, :1], fused, atol=1e-5)
+    np.testing.assert_allclose(context[:, 1:], tokens, atol=1e-5)
+    assert whole_mask[:, 0].numpy().all()
+    np.testing.assert_array_equal(whole_mask[:, 1:], mask)
 
 
 def test_a_model_that_draws_is_served_with_a_seed(model):
