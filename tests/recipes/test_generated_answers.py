@@ -42,7 +42,7 @@ def test_written_answers_are_learnt_reported_and_served(tmp_path, tiny_encoders)
         train_text_encoder=True,
         epochs=8,
         patience=8,
-        learning_rate=5e-3,
+        learning_rate=3e-3,
     )
     metrics = recipe.main(config)
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == metrics
