@@ -1,11 +1,14 @@
 """Result tables in the terminal."""
 
 import rich.console
+import rich.measure
 import rich.table
 import rich.text
 
 from kmmft.evaluation.report_parts import Table
 from kmmft.evaluation.report_text import percent
+
+ANY_WIDTH = 10_000
 
 
 def print_line(text: str) -> None:
@@ -22,7 +25,9 @@ def print_line(text: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Prints a result table; for command lines.
+    """Prints a result table and its note; for command lines.
+
+    Nothing is cut off: a narrow terminal folds long cells, a file has any width.
 
     Args:
         table: Floats in [0, 1] are shown as percentages, None as a dash.
@@ -37,11 +42,18 @@ def print_table(table: Table) -> None:
     title = rich.text.Text(table.title)
     shown = rich.table.Table(title=title, title_justify="left")
     for column in table.header:
-        left = column == table.header[0]
-        shown.add_column(rich.text.Text(column), justify="left" if left else "right")
+        side = "left" if column == table.header[0] else "right"
+        shown.add_column(rich.text.Text(column), justify=side, overflow="fold")
     for row in table.rows:
         shown.add_row(*(rich.text.Text(_cell(value)) for value in row))
-    rich.console.Console().print(shown)
+    console = rich.console.Console()
+    if not console.is_terminal:
+        wide = console.options.update(width=ANY_WIDTH)
+        needed = rich.measure.Measurement.get(console, wide, shown).maximum
+        console = rich.console.Console(width=max(console.width, needed))
+    console.print(shown)
+    if table.note:
+        print_line(table.note)
 
 
 def _cell(value: object) -> str:

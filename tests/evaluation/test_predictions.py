@@ -110,6 +110,20 @@ def test_printed_table(capsys):
         assert cell in printed
 
 
+def test_tables_in_files_are_not_cut(capsys):
+    cells = [
+        "litert_int8_calibrated",
+        *range(20),
+        "is refused, since it loses too much",
+    ]
+    header = ["variant", *(f"column {number}" for number in range(20)), "refused"]
+    table = Table("Test", header, [cells], note="Chosen: another one.")
+    kmmft.evaluation.print_table(table)
+    shown = capsys.readouterr().out
+    assert cells[0] in shown and cells[-1] in shown and "column 19" in shown
+    assert shown.endswith("Chosen: another one.\n")
+
+
 @pytest.mark.parametrize(("label", "accuracy"), [(1, 1.0), (2, 0.5)])
 def test_a_label_without_a_class_counts_as_wrong(label, accuracy):
     predictions = kmmft.evaluation.Predictions(
