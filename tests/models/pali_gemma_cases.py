@@ -12,7 +12,7 @@ SIZE = 8
 PROMPT = "the {question} on"
 QUESTIONS = ["cat", "red bird sits", "", "dog"]
 ANSWERS = ["a red cat", "mat", "", "a bird sits on the mat the cat"]
-LENGTH = 9
+LENGTH = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), "uint8")
 FILES = [tf.io.encode_png(image).numpy() for image in IMAGES]
 
@@ -40,7 +40,7 @@ def make_backbone(**changes):
     settings = {
         "vocabulary_size": 60,
         "image_size": SIZE,
-        "num_layers": 2,
+        "num_layers": 1,
         "num_query_heads": 2,
         "num_key_value_heads": 1,
         "hidden_dim": 8,
@@ -63,7 +63,7 @@ def make_model(backbone=None, prompt=PROMPT, **options):
     options = {"target": "answer", "prompt": prompt, **options}
     backbone = backbone or make_backbone()
     return FusionGenerator.from_backbone(
-        backbone, make_tokenizer(), 16, LENGTH, **options
+        backbone, make_tokenizer(), 24, LENGTH, **options
     )
 
 

@@ -106,13 +106,13 @@ def main() -> None:
     write_checkpoint(model)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (len(QUESTIONS), SIZE, SIZE, 3), "uint8")
+    start, line_break = pieces.bos_id(), pieces.piece_to_id("\n")
     prompts = [
-        [pieces.bos_id(), *pieces.encode(f"answer en {question}")]
-        + [pieces.piece_to_id("\n")]
+        [start, *pieces.encode(f"answer en {question}"), line_break]
         for question in QUESTIONS
     ]
     longest = max(map(len, prompts))
-    # As its processor does: padding before everything else.
+    # As its processor does: padding before everything else, and token types.
     rows = [[IMAGE_ID] * IMAGE_TOKENS + prompt for prompt in prompts]
     rows = [[0] * (longest + IMAGE_TOKENS - len(row)) + row for row in rows]
     ids = torch.tensor(rows)
@@ -121,6 +121,7 @@ def main() -> None:
         input_ids=ids,
         pixel_values=pixels.permute(0, 3, 1, 2),
         attention_mask=(ids != 0).long(),
+        token_type_ids=torch.zeros_like(ids),
         max_new_tokens=WRITTEN,
         do_sample=False,
         suppress_tokens=list(range(IMAGE_ID, IMAGE_ID + 8)),
