@@ -35,7 +35,7 @@ def make_tokenizer(line_break="\n"):
     )
 
 
-def make_backbone(**changes):
+def make_backbone(noise=0.4, **changes):
     keras.utils.set_random_seed(2)
     settings = {
         "vocabulary_size": 60,
@@ -55,7 +55,7 @@ def make_backbone(**changes):
     backbone = keras_hub.models.PaliGemmaBackbone(**{**settings, **changes})
     random = np.random.default_rng(0)
     for weight in backbone.weights:
-        weight.assign(weight + 0.4 * random.normal(size=weight.shape))
+        weight.assign(weight + noise * random.normal(size=weight.shape))
     return backbone
 
 

@@ -33,6 +33,7 @@ GOLDEN = pathlib.Path(__file__).parent / "golden/pali_gemma"
 def backbone():
     # As PaliGemma 2, with windows smaller than the sequence.
     return make_backbone(
+        num_layers=2,
         use_post_ffw_norm=True,
         use_post_attention_norm=True,
         final_logit_soft_cap=30,
