@@ -177,8 +177,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         Args:
             backbone: KerasHub's `BartBackbone`, `T5Backbone` or `PaliGemmaBackbone`.
             tokenizer: Its tokenizer.
-            sequence_length: As in `from_preset`.
-            max_length: As in `from_preset`.
+            sequence_length, max_length: As in `from_preset`.
             keep: Which part of a text that is too long is read; see `TextEncoder`.
             prompt: What a PaliGemma reads beside the image. Default: `"caption en"`.
                 A name in braces stands for a text of each example, which has this name
@@ -189,10 +188,9 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         Raises:
             ValueError: If it is another backbone, or these do not suit it.
         """
-        options = {"keep": keep, "prompt": prompt, "image_size": image_size}
-        parts = writer_parts(backbone, tokenizer, sequence_length, **options)
-        parts |= {"tokenizer": tokenizer, "max_length": max_length}
-        return cls(**{**parts, **kwargs})
+        options = (sequence_length, keep, prompt, image_size)
+        parts = writer_parts(backbone, tokenizer, *options)
+        return cls(**{**parts, **kwargs}, tokenizer=tokenizer, max_length=max_length)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
         """As `keras.Model.compile`, with cross-entropy and the share of right words.
