@@ -14,7 +14,8 @@ need `pip install kmmft[text_metrics]`.
     python -m recipes.captioning --preset open_clip_art --self_critical_epochs 5
     python -m recipes.captioning --manifest pairs.csv --decoder gpt2_base_en
     python -m recipes.captioning --manifest pairs.csv --lora_rank 8 \
-        --pretrained_writer pali_gemma_3b_224 --dtype_policy bfloat16 --batch_size 4
+        --pretrained_writer pali_gemma_3b_224 --dtype_policy bfloat16 --batch_size 4 \
+        --learning_rate 1e-4
 
 The preset easy_vqa takes 5 CPU minutes. Of 880 test pictures its captions reach BLEU-1
 99.9 % and CIDEr-D 7.49 (7.5 is the most for three words), where the nearest picture's

@@ -32,6 +32,16 @@ class PromptEncoder(EncoderHalf):
     Raises:
         ValueError: If `backbone` is no PaliGemma.
 
+    Example:
+        >>> pali_gemma = keras_hub.models.PaliGemmaBackbone(
+        ...     50, 4, 1, 2, 1, 8, 16, 4, 2, 2, 8, 1, 16)
+        >>> encoder = kmmft.encoders.PromptEncoder(pali_gemma, before="answer en ")
+        >>> encoder.complete(tf.constant(["where?"])).numpy()
+        array([b'answer en where?'], dtype=object)
+        >>> ids = np.ones((2, 5), "int32")
+        >>> encoder({"token_ids": ids, "padding_mask": ids}).shape
+        TensorShape([2, 5, 8])
+
     References:
         - [Beyer et al., 2024](https://arxiv.org/abs/2407.07726), section 3.1.
     """

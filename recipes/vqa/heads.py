@@ -94,6 +94,8 @@ def _pretrained_writer(config: Config) -> kmmft.models.FusionGenerator:
         **_writing(config),
     )
     model.encoders["image"].trainable = config.train_image_encoder
+    # Its words' vectors, which are the decoder's, too.
+    model.encoders["question"].trainable = config.train_text_encoder
     if config.lora_rank:
         kmmft.finetuning.presets.lora_only(config.lora_rank).apply(model)
     return model

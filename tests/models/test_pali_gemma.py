@@ -197,12 +197,7 @@ def test_depths_and_low_rank_changes():
     assert {path: depths[path] for path in expected} == expected
     inputs, words, weights = lesson(model)
     before = np.array(model(inputs))
-    adapter = kmmft.finetuning.LoRA(2, targets=("*/query", "*/value"))
-    plan = [
-        kmmft.finetuning.Rule("decoder/*", adapter=adapter),
-        kmmft.finetuning.Rule("*", train=False),
-    ]
-    kmmft.finetuning.Plan(plan).apply(model)
+    kmmft.finetuning.presets.lora_only(2).apply(model)
     model.compile("sgd", jit_compile=False)
     assert len(model.trainable_variables) == 4
     for weight in model.trainable_variables:
