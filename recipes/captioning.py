@@ -13,6 +13,9 @@ need `pip install kmmft[text_metrics]`.
     python -m recipes.captioning --preset coca
     python -m recipes.captioning --preset open_clip_art --self_critical_epochs 5
     python -m recipes.captioning --manifest pairs.csv --decoder gpt2_base_en
+    python -m recipes.captioning --manifest pairs.csv --lora_rank 8 \
+        --pretrained_writer pali_gemma_3b_224 --dtype_policy bfloat16 --batch_size 4 \
+        --learning_rate 1e-4
 
 The preset easy_vqa takes 5 CPU minutes. Of 880 test pictures its captions reach BLEU-1
 99.9 % and CIDEr-D 7.49 (7.5 is the most for three words), where the nearest picture's
@@ -23,6 +26,9 @@ learn to write, and copying a near-duplicate's title finds whole phrases.
 
 The decoder is a small transformer from scratch that writes in the word pieces of the
 training captions, or with `--decoder` a GPT-2 of KerasHub with the picture as prefix.
+`--pretrained_writer` takes a whole PaliGemma instead, at best with `--lora_rank 8` and
+`--dtype_policy bfloat16`: the weights of one of 3 billion take 5.9 GB then, and what
+training adds is what the batch takes.
 `--model coca` also learns to compare images with texts, and the table then tells
 retrieval too; `--contrastive_weight 0` or `--caption_weight 0` leaves a loss out.
 Rates of 1e-3 suit it; at 1e-2 it does not learn the colours of the smoke preset.
@@ -156,6 +162,8 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     source = open_pairs(config)
     with kmmft.data.clear_data_errors(source):
         model, written, metrics = train_and_test(config, source, run)
+    if config.lora_rank:
+        kmmft.finetuning.merge_adapters(model)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():

@@ -11,7 +11,9 @@ On two CPU cores the quickstart trains for about 5 minutes and answers 99.97 % o
 The run directory keeps `model.keras`, a teacher for `recipes.distill`. With
 `--head generate` a small decoder writes the answers instead of choosing them; right is
 then what equals the answer in VQA's normal form. Where records also have all people's
-`answers`, the table tells VQA v2's accuracy.
+`answers`, the table tells VQA v2's accuracy. A whole PaliGemma generates with
+`--head generate --pretrained_writer pali_gemma_3b_224 --lora_rank 8 --dtype_policy
+bfloat16`: see `recipes.captioning`.
 """
 
 import dataclasses
@@ -188,6 +190,8 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
             metrics |= {f"{variant}/{name}": value for name, value in tested.items()}
         model, answered, names, tested = train_and_test(config, source, answers, run)
     metrics |= tested
+    if config.lora_rank:
+        kmmft.finetuning.merge_adapters(model)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     asked = export_and_ask(model, source, run, metrics)

@@ -11,7 +11,9 @@ import keras
 import keras_hub
 import tensorflow as tf
 from keras import ops
+from keras_hub.src.models.pali_gemma.pali_gemma_vit import PaliGemmaVit
 
+from kmmft.encoders.prompt_encoder import PromptEncoder
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 
 # Means and standard deviations in units of [0, 255].
@@ -50,6 +52,8 @@ class TextFamily:
     Attributes:
         pooling: The authors' pooling: `"cls"`, `"last"`, `"mean"` or `"pooler"`.
         start: Whether the tokenizer's start token is put before the text.
+        end_piece: Token that is put after the text, where that is not the tokenizer's
+            end token.
         separators: End tokens between two texts that are read together.
         clean: String operation before the tokenizer, or `None`.
         fixed_length: Whether the backbone takes only its full length.
@@ -59,6 +63,7 @@ class TextFamily:
 
     pooling: str = "cls"
     start: bool = True
+    end_piece: str | None = None
     separators: int = 1
     clean: Callable[[tf.Tensor], tf.Tensor] | None = None
     fixed_length: bool = False
@@ -126,6 +131,7 @@ IMAGE_FAMILIES = {
     _models.SigLIPVisionEncoder: ImageFamily(
         "pooler", HALF, tokens_layer="post_layer_norm"
     ),
+    PaliGemmaVit: ImageFamily(normalisation=HALF),
     _models.SwinTransformerBackbone: ImageFamily(),
     _models.MiTBackbone: ImageFamily(),
     _models.ViTDetBackbone: ImageFamily(),
@@ -152,6 +158,7 @@ TEXT_FAMILIES = {
     _models.RoformerV2Backbone: TextFamily(),
     _models.XLNetBackbone: TextFamily("mean", mask=lambda mask: _Transposed()(mask)),
     Seq2SeqEncoder: TextFamily("mean", start=False),
+    PromptEncoder: TextFamily("mean", end_piece="\n"),
     _models.CLIPTextEncoder: TextFamily("last"),
     _models.MetaCLIP2TextEncoder: TextFamily("last"),
     _models.SigLIPTextEncoder: TextFamily(
@@ -188,6 +195,8 @@ def text_family(backbone: keras.Model) -> TextFamily:
     family = _find(backbone, TEXT_FAMILIES, TextFamily("mean"), "a text")
     if isinstance(backbone, Seq2SeqEncoder) and backbone.uses_start_token:
         return dataclasses.replace(family, start=True, separators=2)  # BART
+    if isinstance(backbone, PromptEncoder):
+        return dataclasses.replace(family, clean=backbone.complete)
     return family
 
 

@@ -31,6 +31,8 @@ def image_tower(
 
     Any other backbone comes back unchanged, without projection.
     """
+    if isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
+        return backbone.vit_encoder, None
     if not isinstance(backbone, _DUAL_TOWERS):
         return backbone, None
     projection = getattr(backbone, "vision_projection", None)

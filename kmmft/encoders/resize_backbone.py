@@ -24,6 +24,10 @@ def resize_backbone(
     Returns:
         A new backbone; `backbone` is unchanged.
 
+    Raises:
+        ValueError: If a PaliGemma's images would not be square, or not in whole
+            patches.
+
     Example:
         >>> import keras_hub
         >>> vit = keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 8, 16)
@@ -36,8 +40,7 @@ def resize_backbone(
         - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), sec. 3.2.
     """
     config = backbone.get_config()
-    key = "input_shape" if "input_shape" in config else "image_shape"
-    resized = type(backbone).from_config({**config, key: (*image_size, 3)})
+    resized = type(backbone).from_config({**config, **_size(config, image_size)})
     old_size = backbone.inputs[0].shape[1:3]
     for old, new in zip(backbone.weights, resized.weights, strict=True):
         if old.shape == new.shape:
@@ -71,6 +74,21 @@ def checked_image_size(
             f"Use `ImageEncoder.from_backbone(backbone, image_size={image_size})`"
         )
     return image_size
+
+
+def _size(config: dict, image_size: tuple[int, int]) -> dict:
+    """The entry of a backbone's config that says how large its images are."""
+    if "image_size" not in config:
+        key = "input_shape" if "input_shape" in config else "image_shape"
+        return {key: (*image_size, 3)}
+    # PaliGemma's
+    side, patch = image_size[0], config["patch_size"]
+    if set(image_size) != {side} or side % patch:
+        raise ValueError(
+            f"`image_size` must be square, and a multiple of {patch}, for this "
+            f"backbone. Received: {image_size}."
+        )
+    return {"image_size": side}
 
 
 def _grids(patch, *sizes) -> list[list[int]]:

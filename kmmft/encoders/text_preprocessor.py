@@ -87,7 +87,7 @@ class TextPreprocessor:
         # Built here, because a loaded tokenizer learns its vocabulary late.
         start = [self._special(f"{name}_token_id") for name in self.start_tokens]
         start = [number for number in start if number is not None]
-        end = self._special("end_token_id")
+        end = self._end()
         tokens = self.tokens(texts)
         if self.keep == "end":
             room = self.sequence_length - len(start) - (end is not None)
@@ -104,6 +104,18 @@ class TextPreprocessor:
         token_ids = tf.ensure_shape(tf.cast(token_ids, tf.int32), shape)
         padding_mask = tf.ensure_shape(padding_mask, shape)
         return {"token_ids": token_ids, "padding_mask": padding_mask}
+
+    def _end(self) -> int | None:
+        piece = self.family.end_piece
+        if piece is None:
+            return self._special("end_token_id")
+        number = self.tokenizer.token_to_id(piece)
+        if self.tokenizer.id_to_token(number) != piece:
+            raise ValueError(
+                f"The tokenizer must have the token {piece!r}, which ends a prompt. "
+                f"Received: a {type(self.tokenizer).__name__} without it."
+            )
+        return number
 
     def _cleans_itself(self) -> bool:
         return getattr(self.tokenizer, "cleans_text", False)

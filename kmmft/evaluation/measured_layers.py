@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import keras
 
 from kmmft.finetuning import layer_depths, named_layers
-from kmmft.finetuning.layer_depths import encoder_names
+from kmmft.finetuning.layer_depths import tower_names
 from kmmft.finetuning.near_names import near_names
 
 
@@ -99,7 +99,7 @@ def _holds(part: str, path: str, layers: Collection[str]) -> bool:
 
 
 def _blocks(model: keras.Model) -> list[str]:
-    towers, layers = encoder_names(model), named_layers(model)
+    towers, layers = tower_names(model), named_layers(model)
     groups = {}
     for path, depth in layer_depths(model).items():
         tower = path.partition("/")[0]

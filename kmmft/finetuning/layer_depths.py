@@ -18,8 +18,8 @@ def layer_depths(model: keras.Model) -> dict[str, int]:
     such as `transformer_layer_3` or `block2a_project`. What comes before the first
     block (embeddings, a stem) has depth 0; what comes after the last (the final norm,
     a pooler, a head) has the greatest. A model without such names has a depth for each
-    of its layers. Encoders of a kmmft model are counted each for itself, and end at
-    the same depth; all outside them has the greatest.
+    of its layers. Encoders of a kmmft model, and a pretrained decoder, are counted each
+    for itself, and end at the same depth; all outside them has the greatest.
 
     Args:
         model: Built model, encoder or backbone.
@@ -42,7 +42,7 @@ def layer_depths(model: keras.Model) -> dict[str, int]:
         - [Howard & Ruder, 2018](https://arxiv.org/abs/1801.06146), section 3.2.
     """
     paths = _paths_in_order(model)
-    towers = [f"{name}/" for name in encoder_names(model)] or [""]
+    towers = [f"{name}/" for name in tower_names(model)] or [""]
     depths, tops = {}, {}
     for tower in towers:
         own = [path for path in paths if path.startswith(tower)]
@@ -77,11 +77,13 @@ def _paths_in_order(model: keras.Model) -> list[str]:
     return list(ordered)
 
 
-def encoder_names(model: keras.Model) -> list[str]:
-    """Names of a model's encoders: those of a kmmft model, or several `*_encoder`."""
+def tower_names(model: keras.Model) -> list[str]:
+    """A kmmft model's encoders and pretrained decoder, or several `*_encoder`."""
     encoders = getattr(model, "encoders", None)
     if hasattr(encoders, "values"):
-        return [encoder.name for encoder in encoders.values()]
+        decoder = getattr(model, "decoder", None)
+        pretrained = [decoder] if getattr(decoder, "pretrained", False) else []
+        return [tower.name for tower in (*encoders.values(), *pretrained)]
     named = [
         path
         for path, layer in named_layers(model).items()

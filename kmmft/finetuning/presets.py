@@ -212,6 +212,34 @@ def lora(
     return full(pretrained, adapter=LoRA(rank=rank, alpha=alpha), **options)
 
 
+def lora_only(
+    rank: int = 8,
+    alpha: float = 16.0,
+    within: str = "decoder/*",
+    targets: str | tuple[str, ...] = ("*/query", "*/value"),
+    **options,
+) -> Plan:
+    """Low-rank changes of some frozen kernels, and nothing else, of large models.
+
+    Args:
+        rank: Rank of each change.
+        alpha: The change is scaled by `alpha / rank`.
+        within: Pattern of the weights among which the kernels are.
+        targets: Which layers' kernels; see `LoRA`.
+        **options: Of the `Rule`, for the adapters' weights.
+
+    Example:
+        >>> kmmft.finetuning.presets.lora_only(rank=4).rules[1]
+        Rule('*', train=False)
+
+    References:
+        - [Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.2 (queries and
+          values of attention).
+    """
+    adapter = LoRA(rank=rank, alpha=alpha, targets=targets)
+    return Plan([Rule(within, adapter=adapter, **options), Rule("*", train=False)])
+
+
 def adapters(
     dim: int = 64, mode: str = "houlsby", pretrained: str = ENCODERS, **options
 ) -> Plan:

@@ -12,6 +12,7 @@ from kmmft.models.image_tokenizer import ImageTokenizer
 from kmmft.models.load_dual_encoder import load_dual_encoder
 from kmmft.models.load_fusion_classifier import load_fusion_classifier
 from kmmft.models.multi_task import MultiTask
+from kmmft.models.pali_gemma_decoder import PaliGemmaDecoder
 from kmmft.models.perceptual_distance import PerceptualDistance
 from kmmft.models.prefix_decoder import PrefixDecoder
 from kmmft.models.question_answerer import QuestionAnswerer
@@ -40,6 +41,7 @@ __all__ = [
     "Greedy",
     "ImageTokenizer",
     "MultiTask",
+    "PaliGemmaDecoder",
     "PerceptualDistance",
     "PrefixDecoder",
     "QuestionAnswerer",

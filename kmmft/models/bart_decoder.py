@@ -4,11 +4,12 @@ import keras
 import keras_hub
 from keras import ops
 
+from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.pretrained_decoder import PretrainedDecoder
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class BartDecoder(PretrainedDecoder):
+class BartDecoder(PretrainedDecoder, CrossAttentionDecoder):
     """The decoder half of a BART backbone, with its pretrained weights.
 
     With the same backbone's encoder half, whose tokens it reads as they are, it is the

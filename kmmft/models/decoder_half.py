@@ -12,11 +12,6 @@ _DECODERS = {
 }
 
 
-def has_decoder(backbone: keras.Model) -> bool:
-    """Whether `decoder_half` takes this backbone."""
-    return isinstance(backbone, tuple(_DECODERS))
-
-
 def decoder_half(backbone: keras.Model) -> BartDecoder | T5Decoder:
     """The decoder of a backbone that has one.
 
@@ -33,6 +28,6 @@ def decoder_half(backbone: keras.Model) -> BartDecoder | T5Decoder:
         if isinstance(backbone, kind):
             return decoder(backbone)
     raise ValueError(
-        "A pretrained writer must be a BART or a T5. Received: "
+        "A pretrained writer must be a BART, a T5 or a PaliGemma. Received: "
         f"{type(backbone).__name__}. Give other encoders a CrossAttentionDecoder."
     )

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from kmmft.encoders import TextEncoder
 from kmmft.encoders.presets import load_text_backbone
-from kmmft.models.decoder_half import decoder_half
 from kmmft.models.generator_parts import check_parts
+from kmmft.models.pretrained_writer import writer_parts
 from kmmft.models.raw_inputs import RawInputs, batch_inputs
 from kmmft.models.shared_configs import sharing
 from kmmft.models.text_generation import FUSED, TextGeneration, token_context
@@ -35,9 +34,9 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     Args:
         encoders: Encoders by modality, as for `FusionClassifier`. One or more.
         decoder: `kmmft.models.CrossAttentionDecoder`; `PrefixDecoder` for a pretrained
-            language model; `BartDecoder` or `T5Decoder`.
+            language model; `BartDecoder`, `T5Decoder` or `PaliGemmaDecoder`.
         tokenizer: The KerasHub tokenizer of the texts that are written, with as many
-            words as the decoder (a few more or less for BART and T5).
+            words as the decoder (a few more or less for pretrained ones).
         max_length: Longest text in tokens, start and end included.
         target: Name of the text in the batch.
         search: How texts are chosen: `kmmft.models.Greedy()` (default), `BeamSearch`
@@ -140,29 +139,30 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         sequence_length: int,
         max_length: int,
         load_weights: bool = True,
-        keep: str = "start",
         **kwargs,
     ) -> "FusionGenerator":
-        """A pretrained BART or T5, encoder and decoder, that turns `text` into text.
+        """A pretrained BART or T5, which turns `text` into text, or a PaliGemma.
 
         Args:
             handle: As in `kmmft.encoders.TextEncoder.from_preset`.
-            sequence_length: Longest text that is read, in tokens.
+            sequence_length: Longest text or prompt that is read, in tokens.
             max_length: Longest text that is written, likewise.
             load_weights: False gives the architecture with random weights.
-            keep: Which part of a text that is too long is read; see `TextEncoder`.
-            **kwargs: Further arguments of `FusionGenerator`.
+            **kwargs: Further arguments of `from_backbone`.
 
         Raises:
-            ValueError: If there is no such model, or it is no BART or T5.
+            ValueError: If there is no such model, or `from_backbone` does not take it.
 
         Example::
 
             model = kmmft.models.FusionGenerator.from_preset("bart_base_en", 128, 32)
+            model = kmmft.models.FusionGenerator.from_preset(
+                "pali_gemma_3b_224", 32, 16, prompt="answer en {question}"
+            )
         """
         backbone, tokenizer, _ = load_text_backbone(handle, load_weights)
         return cls.from_backbone(
-            backbone, tokenizer, sequence_length, max_length, keep, **kwargs
+            backbone, tokenizer, sequence_length, max_length, **kwargs
         )
 
     @classmethod
@@ -173,15 +173,29 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         sequence_length: int,
         max_length: int,
         keep: str = "start",
+        prompt: str | None = None,
+        image_size: int | None = None,
         **kwargs,
     ) -> "FusionGenerator":
-        """As `from_preset`, from KerasHub's `BartBackbone` or `T5Backbone`."""
-        decoder = decoder_half(backbone)
-        encoder = TextEncoder.from_backbone(
-            backbone, tokenizer, sequence_length, keep=keep
-        )
-        kwargs = {"target": "target", "read_directly": ["text"], **kwargs}
-        return cls({"text": encoder}, decoder, tokenizer, max_length, **kwargs)
+        """As `from_preset`, of a backbone: its parts, which are read as they are.
+
+        Args:
+            backbone: KerasHub's `BartBackbone`, `T5Backbone` or `PaliGemmaBackbone`.
+            tokenizer: Its tokenizer.
+            sequence_length, max_length: As in `from_preset`.
+            keep: Which part of a text that is too long is read; see `TextEncoder`.
+            prompt: What a PaliGemma reads beside the image. Default: `"caption en"`.
+                A name in braces stands for a text of each example, which has this name
+                in the batch: `"answer en {question}"`.
+            image_size: Side of a PaliGemma's images. Default: the backbone's own.
+            **kwargs: Further arguments of `FusionGenerator`.
+
+        Raises:
+            ValueError: If it is another backbone, or these do not suit it.
+        """
+        options = (sequence_length, keep, prompt, image_size)
+        parts = writer_parts(backbone, tokenizer, *options)
+        return cls(**{**parts, **kwargs}, tokenizer=tokenizer, max_length=max_length)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
         """As `keras.Model.compile`, with cross-entropy and the share of right words.

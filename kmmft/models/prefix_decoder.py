@@ -5,6 +5,8 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
+from kmmft.encoders.frozen_layers import freeze_as_configured
+
 
 @keras.saving.register_keras_serializable("kmmft")
 class PrefixDecoder(keras.layers.Layer):
@@ -41,6 +43,9 @@ class PrefixDecoder(keras.layers.Layer):
         - [Mokady et al., 2021](https://arxiv.org/abs/2111.09734) (ClipCap: a prefix
           of projected image features).
     """
+
+    # Its blocks have depths, as an encoder's; see `kmmft.finetuning.layer_depths`.
+    pretrained = True
 
     def __init__(self, backbone: keras.Model, name: str = "decoder", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -144,4 +149,4 @@ class PrefixDecoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict):
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
+        return freeze_as_configured(cls(**{**config, "backbone": backbone}))

@@ -3,11 +3,11 @@
 import keras
 
 from kmmft.encoders.encoder_half import shared_config
-from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
+from kmmft.encoders.frozen_layers import freeze_as_configured
 
 
-class PretrainedDecoder(CrossAttentionDecoder):
-    """The decoder of a backbone that has an encoder, too.
+class PretrainedDecoder:
+    """Mixin for a decoder made of a backbone that has an encoder, too.
 
     Only the backbone's configuration is kept: a reference to it would keep the
     encoder's weights among this layer's.
@@ -15,6 +15,8 @@ class PretrainedDecoder(CrossAttentionDecoder):
 
     # Some models round their number of words up, or leave special ones out.
     spare_words = 127
+    # Its blocks have depths, as an encoder's; see `kmmft.finetuning.layer_depths`.
+    pretrained = True
 
     def _keep_config(self, backbone: keras.Model) -> None:
         self._backbone_config = shared_config(backbone)
@@ -31,4 +33,4 @@ class PretrainedDecoder(CrossAttentionDecoder):
     @classmethod
     def from_config(cls, config: dict):
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
+        return freeze_as_configured(cls(**{**config, "backbone": backbone}))

@@ -4,11 +4,12 @@ import keras
 import keras_hub
 from keras import ops
 
+from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.pretrained_decoder import PretrainedDecoder
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class T5Decoder(PretrainedDecoder):
+class T5Decoder(PretrainedDecoder, CrossAttentionDecoder):
     """The decoder half of a T5 backbone, with its pretrained weights.
 
     As `BartDecoder`: with the same backbone's encoder half it is the whole T5. As in

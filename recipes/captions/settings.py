@@ -31,6 +31,14 @@ class Config(PairsConfig):
     texts: then the run tells retrieval too, and serves encode_image and encode_text."""
     decoder: str = "scratch"
     """scratch, or a GPT-2 preset of KerasHub, or its local directory."""
+    pretrained_writer: str = ""
+    """A PaliGemma preset of KerasHub, or a local directory: image encoder, decoder and
+    words of one model, in place of --image_encoder and --decoder."""
+    prompt: str = "caption en"
+    """What a pretrained writer reads behind the picture."""
+    lora_rank: int = 0
+    """Of a pretrained writer, only changes of this rank learn, of the queries and
+    values of its decoder. 0 to train its weights themselves."""
     hidden_dim: int = 256
     """Width of the decoder from scratch."""
     num_layers: int = 2
@@ -90,6 +98,7 @@ class Config(PairsConfig):
                 "A coca's decoder is made from scratch. Received: "
                 f"--model coca and --decoder {self.decoder}. Leave one of them out."
             )
+        self._check_writer()
         if self.self_critical_epochs < 0:
             raise ValueError(
                 "`--self_critical_epochs` must not be negative. "
@@ -100,6 +109,29 @@ class Config(PairsConfig):
                 "Only a writer learns self-critically. Received: --model coca and "
                 f"--self_critical_epochs {self.self_critical_epochs}. Leave one of "
                 "them out."
+            )
+
+    def _check_writer(self) -> None:
+        if self.pretrained_writer and (self.model, self.decoder) != (
+            "writer",
+            "scratch",
+        ):
+            raise ValueError(
+                "A pretrained writer is a whole model. Received: --pretrained_writer "
+                f"{self.pretrained_writer}, --model {self.model} and --decoder "
+                f"{self.decoder}. Leave the others out."
+            )
+        if "{" in self.prompt:
+            raise ValueError(
+                "`--prompt` must be the same for all pictures. "
+                f"Received: {self.prompt!r}."
+            )
+        if self.lora_rank and (not self.pretrained_writer or self.self_critical_epochs):
+            raise ValueError(
+                "`--lora_rank` is for a pretrained writer, and not for self-critical "
+                f"training. Received: --lora_rank {self.lora_rank}, "
+                f"--pretrained_writer {self.pretrained_writer!r}, "
+                f"--self_critical_epochs {self.self_critical_epochs}."
             )
 
 

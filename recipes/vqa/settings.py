@@ -30,6 +30,14 @@ class Config(kmmft.training.RecipeConfig):
     head: str = "classify"
     """classify chooses among the training answers; generate writes the answer, word
     piece by word piece, with a decoder that reads image, question and their fusion."""
+    pretrained_writer: str = ""
+    """A PaliGemma preset of KerasHub, or a local directory, that generates in place of
+    encoders and decoder: --head generate --pretrained_writer pali_gemma_3b_224."""
+    prompt: str = "answer en {question}"
+    """What a pretrained writer reads behind the image."""
+    lora_rank: int = 0
+    """Of a pretrained writer, only changes of this rank learn, of the queries and
+    values of its decoder. 0 to train its weights themselves."""
     use_image: bool = True
     """Whether the model sees the image."""
     use_question: bool = True
@@ -80,10 +88,31 @@ class Config(kmmft.training.RecipeConfig):
                 "Variants are made of a classifier. Received: --variants and "
                 "--head generate. Leave one of them out."
             )
+        self._check_writer()
         if not (self.use_image or self.use_question):
             raise ValueError(
                 "The model must see something. Received: --no_use_image and "
                 "--no_use_question. Leave one of them out."
+            )
+
+    def _check_writer(self) -> None:
+        whole = self.head == "generate" and self.use_image and self.use_question
+        if self.pretrained_writer and (not whole or self.compare_floors):
+            raise ValueError(
+                "A pretrained writer generates, and reads image and question both. "
+                f"Received: --pretrained_writer {self.pretrained_writer} with --head "
+                f"{self.head}, use_image={self.use_image}, use_question="
+                f"{self.use_question}, compare_floors={self.compare_floors}."
+            )
+        if "{question}" not in self.prompt:
+            raise ValueError(
+                "`--prompt` must say where the question stands: {question}. "
+                f"Received: {self.prompt!r}."
+            )
+        if self.lora_rank and not self.pretrained_writer:
+            raise ValueError(
+                "`--lora_rank` is for a pretrained writer. Received: --lora_rank "
+                f"{self.lora_rank} without --pretrained_writer."
             )
 
 

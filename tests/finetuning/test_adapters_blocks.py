@@ -325,7 +325,7 @@ def test_bad_arguments_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
 def test_blocks_adapt_in_mixed_precision(policy):
     for adapter in (IA3(), Bottleneck(dim=2, mode="parallel"), PrefixTokens(2)):
         keras.config.set_dtype_policy(policy)

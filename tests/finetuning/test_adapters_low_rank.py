@@ -229,7 +229,7 @@ def test_columns_of_zeros_can_learn(detach_norm):
     assert np.abs(dense.magnitude.numpy()).min() > 1e-3
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
 @pytest.mark.parametrize("adapter", [LoRA(rank=2), DoRA(rank=2)])
 def test_mixed_precision_keeps_float32_weights(policy, adapter):
     keras.config.set_dtype_policy(policy)
@@ -238,11 +238,12 @@ def test_mixed_precision_keeps_float32_weights(policy, adapter):
     fit(model, adapter, steps=2)
     dense = model.get_layer("dense")
     after = model(X)
-    assert {v.dtype for v in dense.weights} == {"float32"}
+    assert {v.dtype for v in dense.adapter_weights()} == {"float32"}
+    assert dense.bias.dtype == ("bfloat16" if policy == "bfloat16" else "float32")
     assert after.dtype == dense.compute_dtype
-    matrix = dense.adapted_kernel().numpy()
+    matrix = dense.adapted_kernel().numpy().astype("float32")
     # Two half-precision roundings of numbers near one.
-    expected = X @ matrix + dense.bias.numpy()
+    expected = X @ matrix + dense.bias.numpy().astype("float32")
     np.testing.assert_allclose(after.numpy().astype("float32"), expected, atol=0.05)
     assert np.abs(after.numpy().astype("float32") - before).max() > 0
 

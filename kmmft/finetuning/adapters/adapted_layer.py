@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+from keras.src.backend.common.variables import AutocastScope
 
 
 class AdaptedLayer:
@@ -18,6 +19,12 @@ class AdaptedLayer:
     mergeable = True
     # Whether some values of the adapter's weights leave the layer as it was.
     can_do_nothing = True
+
+    def __call__(self, *args, **kwargs):
+        # Keras casts weights under mixed policies alone: under bfloat16, where all
+        # others are so already, the adapter's would make float32 of what they meet.
+        with AutocastScope(self.compute_dtype):
+            return super().__call__(*args, **kwargs)
 
     def build_adapter(self) -> None:
         """Adds the adapter's weights, so that the layer computes what it did."""

@@ -1,0 +1,89 @@
+"""How a PaliGemma reads its prompt."""
+
+import keras
+import keras_hub
+import tensorflow as tf
+from keras import ops
+
+from kmmft.encoders.encoder_half import EncoderHalf
+
+
+@keras.saving.register_keras_serializable("kmmft")
+class PromptEncoder(EncoderHalf):
+    """The words' vectors of a PaliGemma backbone, without its other weights.
+
+    What makes more of them is the decoder, `kmmft.models.PaliGemmaDecoder`, which
+    reads them beside the image's. Shares its layer with `backbone`. As the backbone of
+    a `TextEncoder` it makes prompts of texts: `<bos>`, what stands before each text,
+    the text, what stands after it, and a line break.
+
+    Args:
+        backbone: A `keras_hub.models.PaliGemmaBackbone`.
+        before: Stands before each text, such as `"answer en "`.
+        after: Stands after each text.
+
+    Call arguments:
+        inputs: dict of `token_ids` int `(batch, length)` and `padding_mask`
+            `(batch, length)`, which is not looked at.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`.
+
+    Raises:
+        ValueError: If `backbone` is no PaliGemma.
+
+    Example:
+        >>> pali_gemma = keras_hub.models.PaliGemmaBackbone(
+        ...     50, 4, 1, 2, 1, 8, 16, 4, 2, 2, 8, 1, 16)
+        >>> encoder = kmmft.encoders.PromptEncoder(pali_gemma, before="answer en ")
+        >>> encoder.complete(tf.constant(["where?"])).numpy()
+        array([b'answer en where?'], dtype=object)
+        >>> ids = np.ones((2, 5), "int32")
+        >>> encoder({"token_ids": ids, "padding_mask": ids}).shape
+        TensorShape([2, 5, 8])
+
+    References:
+        - [Beyer et al., 2024](https://arxiv.org/abs/2407.07726), section 3.1.
+    """
+
+    def __init__(
+        self, backbone: keras.Model, before: str = "", after: str = "", **kwargs
+    ):
+        if not isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
+            raise ValueError(
+                "`backbone` must be a PaliGemmaBackbone. "
+                f"Received: backbone of type {type(backbone).__name__}"
+            )
+        # === Functional model ===
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")
+        super().__init__(
+            inputs={"token_ids": token_ids, "padding_mask": padding_mask},
+            outputs=scaled_words(backbone.token_embedding, token_ids),
+            **kwargs,
+        )
+        # === Config ===
+        self._keep_config(backbone)
+        self.before = before
+        self.after = after
+
+    def complete(self, texts: tf.Tensor) -> tf.Tensor:
+        """Strings with what stands before and after them."""
+        return tf.strings.join([self.before, texts, self.after])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "before": self.before, "after": self.after}
+
+
+def scaled_words(embedding: keras.layers.Layer, token_ids):
+    """Gemma's vectors of words: what the table holds, times the root of its width.
+
+    Args:
+        embedding: The table.
+        token_ids: int tensor `(batch, length)`.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`.
+    """
+    words = embedding(token_ids)
+    return words * ops.cast(ops.sqrt(embedding.output_dim), words.dtype)

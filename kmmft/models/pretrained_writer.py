@@ -1,0 +1,107 @@
+"""The parts of a pretrained writer: what it reads with, and what it writes with."""
+
+import string
+
+import keras
+import keras_hub
+import tensorflow as tf
+
+from kmmft.encoders import ImageEncoder, PromptEncoder, TextEncoder
+from kmmft.encoders.families import text_family
+from kmmft.encoders.text_preprocessor import TextPreprocessor
+from kmmft.models.decoder_half import decoder_half
+from kmmft.models.pali_gemma_decoder import PaliGemmaDecoder
+
+_PROMPT = "caption en"
+
+
+def writer_parts(
+    backbone: keras.Model,
+    tokenizer: keras.layers.Layer,
+    sequence_length: int,
+    keep: str = "start",
+    prompt: str | None = None,
+    image_size: int | None = None,
+) -> dict:
+    """Takes a backbone that reads and writes apart.
+
+    Args:
+        backbone: As for `FusionGenerator.from_backbone`, and so are the others.
+
+    Returns:
+        Arguments of `FusionGenerator`.
+
+    Raises:
+        ValueError: As there.
+    """
+    if isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
+        options = (prompt or _PROMPT, image_size)
+        return _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, *options)
+    decoder = decoder_half(backbone)
+    if (prompt, image_size) != (None, None):
+        raise ValueError(
+            "`prompt` and `image_size` are for a PaliGemma. Received: "
+            f"prompt={prompt!r}, image_size={image_size} and a "
+            f"{type(backbone).__name__}. Leave them out."
+        )
+    encoder = TextEncoder.from_backbone(backbone, tokenizer, sequence_length, keep=keep)
+    return {
+        "encoders": {"text": encoder},
+        "decoder": decoder,
+        "target": "target",
+        "read_directly": ["text"],
+    }
+
+
+def _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, prompt, image_size):
+    before, modality, after = _split_prompt(prompt)
+    reader = PromptEncoder(backbone, before, after)
+    prompt_ids = _prompt_ids(reader, tokenizer, sequence_length)
+    # As it was trained: the whole image, out of shape.
+    image = ImageEncoder.from_backbone(backbone, image_size, resize_mode="stretch")
+    encoders = {"image": image}
+    if modality:
+        encoders[modality] = TextEncoder(reader, tokenizer, sequence_length, keep=keep)
+        prompt_ids = []
+    return {
+        "encoders": encoders,
+        "decoder": PaliGemmaDecoder(backbone, prompt_ids),
+        "read_directly": list(encoders),
+    }
+
+
+def _split_prompt(prompt: str) -> tuple[str, str | None, str]:
+    """What stands before a prompt's field, the field's name, what stands after it."""
+    try:
+        parts = list(string.Formatter().parse(prompt))
+        names = [part[1] for part in parts if part[1] is not None]
+    except ValueError:  # a brace alone
+        parts, names = [], ["image"]
+    if len(names) > 1 or not all(n.isidentifier() and n != "image" for n in names):
+        raise ValueError(
+            "`prompt` must be a text, with the name of at most one other text in "
+            "braces, such as 'caption en' or 'answer en {question}'. "
+            f"Received: prompt={prompt!r}."
+        )
+    if not names:
+        return "".join(part[0] for part in parts), None, ""
+    place = next(i for i, part in enumerate(parts) if part[1] is not None) + 1
+    before = "".join(part[0] for part in parts[:place])
+    return before, names[0], "".join(part[0] for part in parts[place:])
+
+
+def _prompt_ids(
+    reader: PromptEncoder, tokenizer: keras.layers.Layer, sequence_length: int
+) -> list[int]:
+    """Ids of a prompt without a text in it, start token and line break included."""
+    # One place more than may be: what fills it is too long.
+    pack = TextPreprocessor(tokenizer, sequence_length + 1, text_family(reader))
+    packed = pack(tf.constant([""]))
+    ids = packed["token_ids"][packed["padding_mask"]].numpy().tolist()
+    if len(ids) > sequence_length:
+        raise ValueError(
+            "`sequence_length` must hold the prompt, with its start token and line "
+            f"break. Received: sequence_length={sequence_length} and the prompt "
+            f"{reader.before + reader.after!r}. Shorten it, or allow more tokens."
+        )
+    return ids

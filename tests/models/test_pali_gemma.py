@@ -1,0 +1,277 @@
+"""PaliGemma as the parts of one model, against KerasHub and `transformers`."""
+
+import pathlib
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+from kmmft.models import BeamSearch, FusionGenerator
+from tests.export.test_export_model import answers_here
+from tests.models.pali_gemma_cases import (
+    ANSWERS,
+    FILES,
+    IMAGES,
+    LENGTH,
+    PROMPT,
+    QUESTIONS,
+    SIZE,
+    lesson,
+    make_backbone,
+    make_model,
+    make_tokenizer,
+    raw_of,
+)
+
+GOLDEN = pathlib.Path(__file__).parent / "golden/pali_gemma"
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    # As PaliGemma 2, with windows smaller than the sequence.
+    return make_backbone(
+        num_layers=2,
+        use_post_ffw_norm=True,
+        use_post_attention_norm=True,
+        final_logit_soft_cap=30,
+        attention_logit_soft_cap=50,
+        use_sliding_window_attention=True,
+        sliding_window_size=6,
+    )
+
+
+@pytest.fixture(scope="module")
+def model(backbone):
+    return make_model(backbone)
+
+
+@pytest.fixture(scope="module")
+def task(backbone):
+    converter = keras_hub.layers.PaliGemmaImageConverter(
+        (SIZE, SIZE), scale=1 / 127.5, offset=-1.0
+    )
+    preprocessor = keras_hub.models.PaliGemmaCausalLMPreprocessor(
+        make_tokenizer(), converter, sequence_length=40
+    )
+    return keras_hub.models.PaliGemmaCausalLM(
+        backbone=backbone, preprocessor=preprocessor
+    )
+
+
+def prompts():
+    return [PROMPT.format(question=question) + "\n" for question in QUESTIONS]
+
+
+def test_lessons_equal_kerashubs(model, task):
+    inputs, words, weights = lesson(model)
+    theirs, their_words, their_weights = task.preprocessor(
+        {"images": IMAGES, "prompts": prompts(), "responses": ANSWERS}
+    )
+    # All that KerasHub teaches, but of the longest answer, which is cut here.
+    kept = weights.numpy() > 0
+    kept[3] = False
+    their_kept = np.array(their_weights)
+    their_kept[3] = False
+    words, their_words = words.numpy()[kept], np.array(their_words)[their_kept]
+    np.testing.assert_array_equal(words, their_words)
+    assert len(words) == 15
+    logits = np.array(model(inputs))[kept]
+    expected = np.array(task(theirs))[their_kept]
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+def test_greedy_texts_equal_kerashubs(model, task):
+    generate = tf.function(model.generate_tokens, autograph=False)
+    written = generate(model.preprocess(raw_of(model))).numpy()[:, 1:]
+    theirs = tf.function(task.generate_step, autograph=False)
+    rows = []
+    for image, prompt in zip(IMAGES, prompts(), strict=True):
+        # One by one: KerasHub reads the end of the longer prompts of a batch again,
+        # without a look ahead.
+        packed = task.preprocessor.generate_preprocess(
+            {"images": image[None], "prompts": [prompt]}
+        )
+        packed = {name: tf.constant(np.array(value)) for name, value in packed.items()}
+        answer = theirs(packed)["token_ids"].numpy()[0]
+        rows.append(answer[packed["padding_mask"].numpy().sum() :][: LENGTH - 1])
+    np.testing.assert_array_equal(written, rows)
+    assert len(set(map(tuple, rows))) > 2
+
+
+def test_equals_transformers():
+    with np.load(GOLDEN / "outputs.npz") as file:
+        expected = dict(file)
+    tokens, logits = expected["tokens"], expected["logits"]
+    model = FusionGenerator.from_preset(
+        str(GOLDEN), 40, tokens.shape[1] + 1, prompt="answer en {question}"
+    )
+    files = [tf.io.encode_png(image).numpy() for image in expected["image"]]
+    raw = {"image": files, "question": expected["question"].tolist()}
+    batch = model.preprocess({name: tf.constant(own) for name, own in raw.items()})
+    written = tf.function(model.generate_tokens, autograph=False)(batch).numpy()
+    np.testing.assert_array_equal(written[:, 1:], tokens)
+    batch["target_token_ids"] = tf.constant(written[:, :-1])
+    batch["target_padding_mask"] = tf.ones(written[:, :-1].shape, bool)
+    own = np.array(model(batch))
+    assert np.abs(own - logits).max() < 1e-5 * np.abs(logits).max()
+
+
+def test_cached_steps_equal_one_pass(backbone):
+    decoder = kmmft.models.PaliGemmaDecoder(backbone, prompt_ids=[2, 7, 4])
+    random = np.random.default_rng(1)
+    token_ids = tf.constant(random.integers(0, 40, (4, 5)), tf.int32)
+    context = tf.constant(random.normal(size=(4, 8, 8)), tf.float32)
+    mask = tf.constant(random.random((4, 8)) > 0.4)
+    whole = decoder(token_ids, context, mask)
+    memory, cache = decoder.begin(context, mask, 5)
+    for place in range(5):
+        words = token_ids[:, place : place + 1]
+        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
+        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
+    hidden = tf.where(mask[:, :, None], context, 77.0)
+    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=1e-5)
+    # The start token's vector is not read, and no word sees those behind it.
+    changed = tf.concat(
+        [token_ids[:, :1] + 1, token_ids[:, 1:3], token_ids[:, 3:] + 1], 1
+    )
+    again = decoder(changed, context, mask)
+    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=1e-5)
+    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
+
+
+def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
+    constant = make_model(backbone, prompt="the cat on")
+    assert list(constant.encoders) == ["image"]
+    inputs, *_ = lesson(constant)
+    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
+    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
+    np.testing.assert_allclose(constant(inputs), model(expected), atol=1e-5)
+
+
+def test_a_copy_shares_its_words_again(model):
+    again = FusionGenerator.from_config(model.get_config())
+    assert len(again.weights) == len(model.weights)
+    words = again.decoder.token_embedding
+    assert words is not model.decoder.token_embedding
+    assert words in again.encoders["question"].backbone.layers
+    again.set_weights(model.get_weights())
+    inputs, *_ = lesson(model)
+    np.testing.assert_allclose(again(inputs), model(inputs), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_saved_and_an_exported_model_write_the_same(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(kmmft.export.parity, "answers_in_fresh_process", answers_here)
+    raw = raw_of(model)
+    texts = model.generate(raw)
+    assert len(set(texts)) > 1
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.tokenizer is again.encoders["question"].tokenizer
+    assert again.generate(raw) == texts
+    search = BeamSearch(2)
+    assert again.generate(raw, search=search) == model.generate(raw, search=search)
+    path = kmmft.export.export_model(model, tmp_path / "export", raw)
+    served = tf.saved_model.load(str(path)).signatures["serving_default"]
+    answers = served(**raw)["text"].numpy().tolist()
+    assert [answer.decode() for answer in answers] == texts
+
+
+def test_depths_and_low_rank_changes():
+    model = make_model()
+    depths = kmmft.finetuning.layer_depths(model)
+    vit = f"image_encoder/{model.encoders['image'].backbone.name}"
+    block = f"{vit}/image_encoder/encoder_block_0"
+    expected = {
+        f"{vit}/image_encoder/encoder_embeddings/embedding_conv/kernel": 0,
+        f"{block}/multi_head_attention/query_proj/kernel": 1,
+        f"{vit}/image_classifier/kernel": 2,
+        "decoder/token_embedding/embeddings": 0,
+        "decoder/decoder_block_0/attention/query/kernel": 1,
+        "decoder/final_normalization/scale": 2,
+    }
+    assert {path: depths[path] for path in expected} == expected
+    inputs, words, weights = lesson(model)
+    before = np.array(model(inputs))
+    kmmft.finetuning.presets.lora_only(2).apply(model)
+    model.compile("sgd", jit_compile=False)
+    assert len(model.trainable_variables) == 4
+    for weight in model.trainable_variables:
+        assert weight.name.startswith("lora_") and weight.dtype == "float32"
+        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
+    with tf.GradientTape() as tape:
+        logits = model(inputs)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+        loss = tf.reduce_sum(losses * weights)
+    assert np.abs(logits - before).max() > 1e-2
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.abs(gradient).max() > 1e-4
+    kmmft.finetuning.merge_adapters(model)
+    np.testing.assert_allclose(model(inputs), logits, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_half_precision():
+    full = make_model()
+    inputs, *_ = lesson(full)
+    expected = np.array(full(inputs))
+    for policy in ("bfloat16", "mixed_float16"):
+        half = make_model(make_backbone(dtype=policy))
+        half = FusionGenerator.from_config(half.get_config())
+        half.set_weights(full.get_weights())
+        wanted = "bfloat16" if policy == "bfloat16" else "float32"
+        assert {weight.dtype for weight in half.weights} == {wanted}
+        logits = half(inputs)
+        assert logits.dtype == tf.float32
+        error = np.abs(logits - expected).max() / np.abs(expected).max()
+        assert 1e-5 < error < 0.05
+        context = tf.cast(half.encoders["image"](inputs["image"])["tokens"], "float32")
+        memory, cache = half.decoder.begin(context, tf.ones((4, 4), bool), 3)
+        words = tf.ones((4, 1), tf.int32)
+        logits, _ = half.decoder.step(words, 0, memory, cache)
+        assert np.all(np.isfinite(logits))
+
+
+def test_images_of_another_size(backbone):
+    encoder = kmmft.encoders.ImageEncoder.from_backbone(backbone, image_size=12)
+    assert encoder(np.zeros((1, 12, 12, 3)))["tokens"].shape == (1, 9, 8)
+    for size in (10, (8, 12)):
+        with pytest.raises(ValueError, match=r"square, and a multiple of 4.*Received"):
+            kmmft.encoders.ImageEncoder.from_backbone(backbone, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": "{question} or {text}"}, "`prompt` must be .* at most one"),
+        ({"prompt": "answer {image}"}, "`prompt` must be .*'answer {image}'"),
+        ({"prompt": "answer {"}, "`prompt` must be .*'answer {'"),
+        ({"prompt": "the cat sits on the mat, a bird"}, "must hold the prompt.*=24"),
+    ],
+)
+def test_bad_prompts(backbone, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(backbone, **options)
+
+
+def test_bad_parts(backbone):
+    gemma = keras_hub.models.GemmaBackbone(60, 1, 2, 1, 8, 16, 4)
+    with pytest.raises(ValueError, match=r"a BART, a T5 or a PaliGemma.*GemmaBack"):
+        make_model(gemma, prompt=None)
+    bart = keras_hub.models.BartBackbone(60, 1, 2, 8, 16)
+    with pytest.raises(ValueError, match=r"are for a PaliGemma.*prompt='a'.*BartBack"):
+        make_model(bart, prompt="a")
+    for part in (kmmft.models.PaliGemmaDecoder, kmmft.encoders.PromptEncoder):
+        with pytest.raises(
+            ValueError, match=r"must be a .*PaliGemmaBackbone.*GemmaBack"
+        ):
+            part(gemma)
+    with pytest.raises(ValueError, match="must have the token '\\\\n'"):
+        FusionGenerator.from_backbone(backbone, make_tokenizer("x"), 24, LENGTH)
+    model = make_model(backbone, prompt=None)
+    with pytest.raises(ValueError, match=r"for the modalities \['image'\]"):
+        model.generate({"image": FILES, "question": QUESTIONS})
