@@ -243,7 +243,8 @@ def main(config: Config) -> dict[str, float]:
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    source = open_questions(config.data, pathlib.Path(config.output_dir, "data"))
+    folder = pathlib.Path(config.output_dir, "data")
+    source = kmmft.data.check_splits(open_questions(config.data, folder))
     metrics = {}
     with kmmft.data.clear_data_errors(source):
         trained = load_trained(config)

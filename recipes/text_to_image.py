@@ -38,6 +38,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
         metrics |= recognised(texts, answers)
     metrics |= distance(config, pictures, real)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    run.write_model(model)
     if not (run.export / "1").exists():
         raw = {"text": texts[:2], "seed": np.arange(len(texts[:2]), dtype="int32")}
         card = kmmft.export.ModelCard.from_run(

@@ -29,7 +29,9 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
                 caption_column="caption",
                 split_column="split",
             )
-    return kmmft.data.open_source(directory, kmmft.data.schema.image_text())
+    return kmmft.data.check_splits(
+        kmmft.data.open_source(directory, kmmft.data.schema.image_text())
+    )
 
 
 def build_data(

@@ -49,7 +49,7 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
             "`--task write` needs records of kmmft.data.schema.text_to_text. Received: "
             f"{config.data}, records with {sorted(source.features)}."
         )
-    return source
+    return kmmft.data.check_splits(source)
 
 
 def build_records(config: TextConfig) -> None:

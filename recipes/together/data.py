@@ -54,7 +54,9 @@ def open_data(config: Config) -> dict[str, kmmft.data.RecordSource]:
             f"{given}. Name the directories, or leave tasks out of `--tasks`."
         )
     sources = {
-        kind: kmmft.data.open_source(path or _made(config, kind), SCHEMAS[kind]())
+        kind: kmmft.data.check_splits(
+            kmmft.data.open_source(path or _made(config, kind), SCHEMAS[kind]())
+        )
         for kind, path in given.items()
     }
     return {task: sources[KINDS[task]] for task in config.task_names()}

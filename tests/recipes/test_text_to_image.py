@@ -38,7 +38,8 @@ def test_smoke_preset(tmp_path):
     metrics = recipe.main(config)
     run = tmp_path / "run"
     assert json.loads((run / "metrics.json").read_text()) == metrics
-    assert (run / "export/1").exists() and (run / "tokenizer/history.csv").exists()
+    assert (run / "export/1").exists() and (run / "model.keras").exists()
+    assert (run / "tokenizer/history.csv").exists()
     # One picture each of three colours and two shapes.
     assert metrics["test/recognised/color"] == pytest.approx(1 / 3)
     assert metrics["test/recognised/shape"] == pytest.approx(1 / 2)
