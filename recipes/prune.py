@@ -26,6 +26,7 @@ from kmmft.models import FusionClassifier
 
 from .comparisons.data import open_questions
 from .smaller.data import build_data
+from .smaller.layers import spread
 from .smaller.measuring import measured, served_export, test, with_prefix
 
 Make = Callable[[FusionClassifier], FusionClassifier]
@@ -147,13 +148,7 @@ def with_fewer_units(
 
 def with_fewer_layers(count: int, model: FusionClassifier) -> FusionClassifier:
     encoder = model.encoders["question"]
-    layers = getattr(encoder.backbone, "num_layers", 0)
-    if count > layers:
-        raise ValueError(
-            "`--text_layers` must be at most those of "
-            f"{type(encoder.backbone).__name__}, {layers}. Received: {count}."
-        )
-    kept = [number * layers // count for number in range(count)]
+    kept = spread(encoder, count, "text_layers")
     return kmmft.finetuning.keep_layers(model, kept, targets=f"{encoder.name}/*")
 
 

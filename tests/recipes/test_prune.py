@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import kmmft
 from recipes import prune as recipe
+from recipes.smaller.layers import spread
 from tests.models.test_fusion_classifier import make_model
 
 
@@ -97,6 +99,14 @@ def test_the_smallest_that_loses_little_is_chosen():
 def test_bad_settings_end_in_one_line(changes, message):
     with pytest.raises(ValueError, match=message):
         recipe.Config(**changes)
+
+
+def test_layers_are_evenly_spaced():
+    backbone = types.SimpleNamespace(num_layers=6)
+    encoder = types.SimpleNamespace(backbone=backbone)
+    assert spread(encoder, 3, "text_layers") == [0, 2, 4]
+    with pytest.raises(ValueError, match=r"`--image_layers` must be at most.* 6\."):
+        spread(encoder, 7, "image_layers")
 
 
 def test_shares_that_are_close_make_models_of_their_own():
