@@ -22,6 +22,11 @@ class Config(kmmft.training.RecipeConfig):
     pictures of a text in the test; empty for none."""
     candidates: int = 4
     """Pictures that the ranker chooses from."""
+    image_encoder: str = "demo"
+    """Compares pictures, for the tokenizer's loss and for the distance in the test; as
+    for other recipes a preset, a directory, or demo."""
+    train_image_encoder: bool = False
+    """Only False: what compares pictures must not change."""
     image_size: int = 64
     """Height and width of the pictures in pixels."""
     smallest_crop: float = 0.8
@@ -91,6 +96,11 @@ class Config(kmmft.training.RecipeConfig):
                 raise ValueError(
                     f"`--{name}` must be in (0, 1]. Received: {getattr(self, name)}."
                 )
+        if self.train_image_encoder:
+            raise ValueError(
+                "What compares pictures must not change. Received: "
+                "train_image_encoder=True. Leave this flag out."
+            )
         if self.guidance_scale != 1 and not self.caption_dropout:
             raise ValueError(
                 "Guidance compares with the empty text, which must have been learnt. "

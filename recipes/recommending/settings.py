@@ -33,6 +33,10 @@ class Config(kmmft.training.RecipeConfig):
     """How many users are made up, where the data are."""
     output_dir: str = "runs/recommendation"
     """Directory of the run. The same command goes on with a run that was killed."""
+    train_image_encoder: bool = False
+    """Only False: items' vectors are computed once, by frozen encoders."""
+    train_text_encoder: bool = False
+    """Likewise."""
     hidden_dim: int = 128
     """Width of the towers' vectors."""
     history_length: int = 20
@@ -57,6 +61,12 @@ class Config(kmmft.training.RecipeConfig):
                 raise ValueError(
                     f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
                 )
+        if self.train_image_encoder or self.train_text_encoder:
+            raise ValueError(
+                "A recommender's encoders are frozen. Received: train_image_encoder="
+                f"{self.train_image_encoder}, train_text_encoder="
+                f"{self.train_text_encoder}. Leave these flags out."
+            )
         if self.num_layers < 0 or not self.temperature > 0:
             raise ValueError(
                 "`--temperature` must be positive, and `--num_layers` not negative. "

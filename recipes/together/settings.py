@@ -39,6 +39,8 @@ class Config(kmmft.training.RecipeConfig):
     """Validations without a lower loss after which training stops. With uncertainty
     and grad_norm all epochs are run, and the last one's weights are kept: where the
     losses' weights change, their sum is no measure of progress."""
+    epochs: int = 5
+    """How many times `--steps_per_epoch` steps are made."""
     steps_per_epoch: int = 100
     """Optimizer steps of an epoch, each with `--batch_size` examples of every task."""
     hidden_dim: int = 256

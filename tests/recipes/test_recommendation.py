@@ -174,6 +174,7 @@ def test_items_and_histories_go_together(changes, message, tmp_path):
         ({"list_length": 0}, "list_length"),
         ({"temperature": 0.0}, "temperature"),
         ({"num_layers": -1}, "num_layers.*-1"),
+        ({"train_text_encoder": True}, "encoders are frozen"),
         ({"dropout_rate": 1.0}, "dropout_rate"),
         ({"modality_dropout_rate": -0.1}, "modality_dropout_rate"),
     ],

@@ -64,6 +64,7 @@ def test_judged_pictures():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"train_image_encoder": True}, "must not change"),
         ({"num_codes": 1}, "`--num_codes` must be at least 2"),
         ({"pictures_per_text": 0}, "pictures_per_text"),
         ({"temperature": -1.0}, "temperature"),
