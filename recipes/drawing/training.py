@@ -53,15 +53,9 @@ def train_tokenizer(
         code_dim=8,
         blocks=config.tokenizer_blocks,
     )
-    perceptual = None
-    if config.perceptual_weight:
-        encoder = kmmft.encoders.ImageEncoder.from_preset(
-            config.image_encoder, image_size=config.image_size
-        )
-        perceptual = kmmft.models.PerceptualDistance(encoder)
     tokenizer.compile(
         kmmft.training.adamw(config.tokenizer_learning_rate, total_steps=total),
-        perceptual=perceptual,
+        perceptual=perceptual_distance(config),
         perceptual_weight=config.perceptual_weight,
         adversarial_weight=config.adversarial_weight,
         adversarial_start=int(config.adversarial_start * total),
@@ -82,6 +76,16 @@ def train_tokenizer(
         "tokenizer/code_usage": best["usage"],
         "tokenizer/seconds": seconds,
     }
+
+
+def perceptual_distance(config: Config) -> kmmft.models.PerceptualDistance | None:
+    """How far apart pictures are for the image encoder, if that counts."""
+    if not config.perceptual_weight:
+        return None
+    encoder = kmmft.encoders.ImageEncoder.from_preset(
+        config.image_encoder, image_size=config.image_size
+    )
+    return kmmft.models.PerceptualDistance(encoder)
 
 
 def train(
