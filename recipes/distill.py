@@ -27,6 +27,7 @@ from kmmft.models import FusionClassifier
 
 from .comparisons.data import open_questions
 from .smaller.data import build_data, build_data_for_teacher, open_training
+from .smaller.layers import spread
 from .smaller.measuring import measured, served_export, test, with_prefix
 from .smaller.settings import PRESETS, Config
 
@@ -67,14 +68,11 @@ def build_student(config: Config, teacher: FusionClassifier) -> FusionClassifier
             f"{list(teacher.encoders)}."
         )
     encoders = {}
-    for modality, layers in (
-        ("image", config.image_layers),
-        ("question", config.text_layers),
-    ):
+    for modality, flag in (("image", "image_layers"), ("question", "text_layers")):
         encoder = kmmft.finetuning.starting_copy(teacher.encoders[modality])
-        if layers:
-            of = getattr(encoder.backbone, "num_layers", layers)
-            encoder = kmmft.finetuning.keep_layers(encoder, spread(layers, of))
+        if count := getattr(config, flag):
+            kept = spread(encoder, count, flag)
+            encoder = kmmft.finetuning.keep_layers(encoder, kept)
         if modality == "image" and config.image_cut:
             encoder = kmmft.finetuning.cut_image_encoder(encoder, config.image_cut)
         encoders[modality] = encoder
@@ -82,11 +80,6 @@ def build_student(config: Config, teacher: FusionClassifier) -> FusionClassifier
     if config.hidden_sparsity:
         student = kmmft.finetuning.prune_hidden_units(student, config.hidden_sparsity)
     return student
-
-
-def spread(count: int, layers: int) -> list[int]:
-    """Numbers of so many layers, evenly spaced from the first one on."""
-    return [number * layers // count for number in range(count)]
 
 
 def train_and_test(
@@ -252,17 +245,18 @@ def train_again(
         found.append(metrics)
     if config.seeds == 1:
         return {}
-    spread = {"seeds": config.seeds}
+    over = {"seeds": config.seeds}
     for own in ("", "alone/"):
         values = [metrics[f"{own}test/accuracy"] for metrics in found]
         mean, deviation = kmmft.evaluation.mean_and_deviation(values)
-        spread[f"{own}seeds/accuracy"] = mean
-        spread[f"{own}seeds/accuracy_deviation"] = deviation
-    return spread
+        over[f"{own}seeds/accuracy"] = mean
+        over[f"{own}seeds/accuracy_deviation"] = deviation
+    return over
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    source = open_questions(config.data, pathlib.Path(config.output_dir, "data"))
+    folder = pathlib.Path(config.output_dir, "data")
+    source = kmmft.data.check_splits(open_questions(config.data, folder))
     with kmmft.data.clear_data_errors(source):
         teacher = get_teacher(config, source, run)
         data = build_data(config, source, "test", teacher, keep_records=True)

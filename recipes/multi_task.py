@@ -52,7 +52,7 @@ def train(
                 config.learning_rate, steps * rounds, weight_decay=config.weight_decay
             )
         )
-    # Where the losses' weights change, their sum is no measure of progress.
+    # Otherwise the weights of the loss change, as `--patience` says.
     steady = config.weighting in ("equal", "pcgrad")
     seconds = kmmft.training.resumable_fit(
         model,
@@ -108,6 +108,9 @@ def export(
         if task == "answer":
             raw["question"] = [record["question"] for record in records]
         raw["image"] = [record["image"] for record in records]
+    # A split may have fewer records than another one.
+    rows = min(map(len, raw.values()))
+    raw = {name: values[:rows] for name, values in raw.items()}
     title = "Several tasks together"
     first = next(iter(sources.values()))
     card = kmmft.export.ModelCard.from_run(run, title, first, metrics)

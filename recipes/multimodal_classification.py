@@ -228,6 +228,7 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
             metrics |= compare(config, source, model, run)
     metrics |= forgetting.metrics()
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
+    run.write_model(model)
     if not (run.export / "1").exists():
         export(run, source, model, metrics)
     kmmft.evaluation.report_classifier(

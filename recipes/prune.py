@@ -26,6 +26,7 @@ from kmmft.models import FusionClassifier
 
 from .comparisons.data import open_questions
 from .smaller.data import build_data
+from .smaller.layers import spread
 from .smaller.measuring import measured, served_export, test, with_prefix
 
 Make = Callable[[FusionClassifier], FusionClassifier]
@@ -54,9 +55,11 @@ class Config(kmmft.training.RecipeConfig):
     """Numbers of layers of the text encoder that are left, evenly spaced, a model
     each."""
     steps: int = 200
-    """Optimizer steps of a model's recovery."""
+    """Optimizer steps of a model's recovery, validated --validations_per_epoch times;
+    the best weights are kept. --epochs has no meaning here."""
     max_accuracy_drop: float = 0.005
-    """What a model may lose to be chosen; the smallest is, as it is when zipped."""
+    """What a model may lose in the validation split to be chosen; the smallest is, as
+    it is when zipped."""
     horizontal_flip: bool = True
     """Whether training images are mirrored at random."""
 
@@ -70,6 +73,12 @@ class Config(kmmft.training.RecipeConfig):
                 raise ValueError(
                     f"`--{name}` must be in (0, 1). Received: {getattr(self, name)}."
                 )
+        if self.importance_batches < 0 or not 0 <= self.max_accuracy_drop <= 1:
+            raise ValueError(
+                "`--importance_batches` must not be negative, and "
+                "`--max_accuracy_drop` must be in [0, 1]. Received: "
+                f"{self.importance_batches} and {self.max_accuracy_drop}."
+            )
         if self.steps < 1 or not all(count > 0 for count in self.text_layers):
             raise ValueError(
                 "`--steps` and `--text_layers` must be at least 1. Received: "
@@ -83,7 +92,7 @@ class Config(kmmft.training.RecipeConfig):
 
 
 PRESETS = {
-    "quickstart": Config(learning_rate=3e-4),
+    "quickstart": Config(learning_rate=3e-4, validations_per_epoch=4),
     "smoke": Config(
         data="shapes",
         output_dir="runs/prune_smoke",
@@ -105,15 +114,16 @@ def smaller_models(
     """What each smaller model is called, and what makes it of the trained one."""
     made = {}
     for share in config.zeros:
-        make = functools.partial(with_zeros, share)
-        made[f"zeros_{share:.0%}"] = f"{share:.0%} of the kernels' weights zero", make
+        make, percent = functools.partial(with_zeros, share), f"{100 * share:g}"
+        made[f"zeros_{percent}"] = f"{percent}% of the kernels' weights zero", make
     for share in config.hidden_units:
         make = functools.partial(with_fewer_units, config, source, share)
-        made[f"units_{share:.0%}"] = f"{share:.0%} of the hidden units fewer", make
+        percent = f"{100 * share:g}"
+        made[f"units_{percent}"] = f"{percent}% of the hidden units fewer", make
     for count in config.text_layers:
         make = functools.partial(with_fewer_layers, count)
         made[f"layers_{count}"] = f"{count} layers of text", make
-    return {name.rstrip("%"): value for name, value in made.items()}
+    return made
 
 
 def with_zeros(share: float, model: FusionClassifier) -> FusionClassifier:
@@ -138,18 +148,8 @@ def with_fewer_units(
 
 def with_fewer_layers(count: int, model: FusionClassifier) -> FusionClassifier:
     encoder = model.encoders["question"]
-    layers = getattr(encoder.backbone, "num_layers", 0)
-    if count > layers:
-        raise ValueError(
-            f"`--text_layers` must be at most those of {config_name(encoder)}, "
-            f"{layers}. Received: {count}."
-        )
-    kept = [number * layers // count for number in range(count)]
+    kept = spread(encoder, count, "text_layers")
     return kmmft.finetuning.keep_layers(model, kept, targets=f"{encoder.name}/*")
-
-
-def config_name(encoder) -> str:
-    return type(encoder.backbone).__name__
 
 
 def load_trained(config: Config) -> FusionClassifier:
@@ -172,7 +172,8 @@ def test_and_recover(
     data = functools.partial(build_data, config, source, "test", keep_records=True)
     _, before = test(model, data(model=model))
     model, trained = kmmft.training.fit_classifier(
-        config,
+        # So that the steps are all there are.
+        dataclasses.replace(config, epochs=1),
         run,
         lambda: model,
         functools.partial(build_data, config, source),
@@ -180,7 +181,17 @@ def test_and_recover(
     )
     _, after = test(model, data(model=model))
     run.write_model(model)
-    return after | trained | with_prefix("before", before) | size(model, source, run)
+    found = after | trained | with_prefix("before", before)
+    found |= validate(config, source, model)
+    return found | size(model, source, run)
+
+
+def validate(
+    config: Config, source: kmmft.data.RecordSource, model: FusionClassifier
+) -> dict[str, float]:
+    """The accuracy by which a model is chosen: the test is for the chosen one."""
+    data = build_data(config, source, "validation", model, keep_records=True)
+    return {"validation/accuracy": test(model, data)[1]["test/accuracy"]}
 
 
 def size(
@@ -223,16 +234,17 @@ def comparison_table(config: Config, metrics: dict[str, float]) -> Table:
             for name, title in titles.items()
         ],
         highlight=list(titles).index(chosen),
-        note="Before, after: accuracy before and after recovery, "
-        f"{config.steps} steps of {config.batch_size} questions. Chosen "
-        f"is the smallest zip file that loses at most {config.max_accuracy_drop:.1%}. "
-        "MB and ms: of the served model, from JPEG and string to answer.",
+        note=f"Before, after: test accuracy before and after recovery, {config.steps} "
+        f"steps of {config.batch_size} questions. Chosen is the smallest zip file that "
+        f"loses at most {config.max_accuracy_drop:.1%} in the validation split. MB and "
+        "ms: of the served model, from JPEG and string to answer.",
     )
 
 
 def choose(config: Config, metrics: dict[str, float], names: list[str]) -> str:
-    least = metrics["trained/test/accuracy"] - config.max_accuracy_drop
-    good = [name for name in names if metrics[f"{name}/test/accuracy"] >= least]
+    key = "validation/accuracy"
+    least = metrics[f"trained/{key}"] - config.max_accuracy_drop
+    good = [name for name in names if metrics[f"{name}/{key}"] >= least]
     return min(good, key=lambda name: metrics[f"{name}/zipped_mb"])
 
 
@@ -243,13 +255,15 @@ def main(config: Config) -> dict[str, float]:
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    source = open_questions(config.data, pathlib.Path(config.output_dir, "data"))
+    folder = pathlib.Path(config.output_dir, "data")
+    source = kmmft.data.check_splits(open_questions(config.data, folder))
     metrics = {}
     with kmmft.data.clear_data_errors(source):
         trained = load_trained(config)
         data = build_data(config, source, "test", trained, keep_records=True)
         predictions, found = test(trained, data)
         export = served_export(config.model, run, "trained_export")
+        found |= validate(config, source, trained)
         found |= size(trained, source, run, export)
         metrics |= with_prefix("trained", found)
         for name, (_, make) in smaller_models(config, source).items():

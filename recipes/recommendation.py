@@ -1,8 +1,9 @@
 """Recommends items by picture and text after those that a user chose before.
 
-Data: items, as `--data DIR` or `--manifest FILE` with columns of ids, image paths and
-texts, of which either may be missing; and `--histories FILE`, a CSV or TSV file with a
-row for each item that a user chose, in the order of time or with a column of times.
+Data: items, as `--manifest FILE` with columns of ids, image paths and texts, or as
+`--data DIR`, records whose image or text may be empty; and `--histories FILE`, a table
+with a row for each item that a user chose, in the order of time or with a column of
+times.
 
     python -m recipes.recommendation --preset smoke
     python -m recipes.recommendation --preset open_clip_art
@@ -170,7 +171,8 @@ def export(
     model: kmmft.models.SequenceRecommender,
     metrics: dict[str, float],
 ) -> None:
-    records = kmmft.data.first_records(source, "train", 3, on_error="skip")
+    split = next(iter(source.splits))
+    records = kmmft.data.first_records(source, split, 3, on_error="skip")
     raw = {
         "image": [record["image"] for record in records],
         "text": [

@@ -34,7 +34,7 @@ _FILES = {
     "parsing": ["parse_record"],
     "rand_augment": ["RandAugment"],
     "random_crop": ["decode_random_crop"],
-    "reading": ["RecordSource", "Split", "open_source"],
+    "reading": ["RecordSource", "Split", "check_splits", "open_source"],
     "record_reading": ["first_records", "read_records"],
     "task_mixture": ["mix_tasks", "task_batch_sizes"],
     "template_texts": ["TemplateTexts", "write_template_texts"],

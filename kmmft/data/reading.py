@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -114,6 +115,38 @@ def open_source(
             "Pass the schema that the records were written with."
         )
     return opened
+
+
+def check_splits(
+    source: RecordSource, names: Sequence[str] = ("train", "validation", "test")
+) -> RecordSource:
+    """Raises unless the splits of a run are there and have records, before it begins.
+
+    A run that learns for hours would else end where it reads the first test record.
+
+    Args:
+        source: What `open_source` returned.
+        names: The splits.
+
+    Returns:
+        `source`.
+
+    Raises:
+        ValueError: If a split is not there, has no records, or lacks a shard.
+
+    Example::
+
+        source = kmmft.data.check_splits(kmmft.data.open_source("data/pets/1.0.0"))
+    """
+    empty = [
+        name for name in names if not source.split(name, on_error="skip").num_records
+    ]
+    if empty:
+        raise ValueError(
+            f"The splits {', '.join(names)} of {source.path} must have records. "
+            f"Received: none in {', '.join(empty)}. Put some there."
+        )
+    return source
 
 
 def _version_directory(path: str) -> str:

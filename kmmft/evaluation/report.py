@@ -81,9 +81,9 @@ def write_report(
         autoescape=True, undefined=jinja2.StrictUndefined
     ).from_string(source.read_text(encoding="utf-8"))
     described = environment()
-    wrong = [example for example in examples if not example.correct]
+    wrong = [x for x in examples if x.answered and not x.correct]
     shown = sorted(wrong, key=lambda example: -(example.confidence or 0.0))
-    shown += [example for example in examples if example.correct]
+    shown += [x for x in examples if x.correct or not x.answered]
     curves = [
         {
             "label": report_text.metric_label(name),
@@ -107,6 +107,7 @@ def write_report(
         has_validation=any(name.startswith("val_") for name in history),
         epochs=_epochs(history),
         examples=[_example(example) for example in shown],
+        answered=any(example.answered for example in examples),
         mistakes=len(wrong),
         sections=[markupsafe.Markup(section) for section in sections],
         confusion=_confusion(confusion) if confusion else None,

@@ -16,7 +16,8 @@ class Example:
             4)` in [0, 255]. None where the example has no image.
         text: Question or caption.
         target: Right answer.
-        prediction: The model's answer.
+        prediction: The model's answer. None where nobody answered: the example is
+            shown, and neither right nor wrong.
         confidence: Its probability in [0, 1], or None.
         id: The record's id.
 
@@ -28,9 +29,14 @@ class Example:
     image: np.ndarray | bytes | None
     text: str
     target: str
-    prediction: str
+    prediction: str | None
     confidence: float | None = None
     id: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer to be right or wrong."""
+        return self.prediction is not None
 
     @property
     def correct(self) -> bool:

@@ -32,7 +32,8 @@ def text_to_text_metrics(
         `exact_match`, the share of texts that equal a reference.
 
     Raises:
-        ValueError: As `kmmft.metrics.texts.check_texts`.
+        ValueError: As `kmmft.metrics.texts.check_texts`, or if sacrebleu has no such
+            tokenizer.
         ImportError: Without `pip install kmmft[text_metrics]`.
 
     Example:
@@ -54,6 +55,11 @@ def text_to_text_metrics(
         [texts[i] if i < len(texts) else None for texts in references]
         for i in range(max(map(len, references)))
     ]
+    if bleu_tokenizer not in sacrebleu.BLEU.TOKENIZERS:
+        raise ValueError(
+            "`bleu_tokenizer` must be one of sacrebleu's, "
+            f"{', '.join(sacrebleu.BLEU.TOKENIZERS)}. Received: {bleu_tokenizer!r}."
+        )
     bleu = sacrebleu.BLEU(tokenize=bleu_tokenizer)
     scores = {
         "bleu": bleu.corpus_score(predictions, streams).score / 100,

@@ -35,7 +35,7 @@ class BeamSearch(TextSearch):
     """
 
     def __init__(self, num_beams: int = 4, length_penalty: float = 0.6):
-        if num_beams < 1 or length_penalty < 0:
+        if num_beams < 1 or not length_penalty >= 0:
             raise ValueError(
                 "`num_beams` must be positive, and `length_penalty` not negative. "
                 f"Received: num_beams={num_beams}, length_penalty={length_penalty}."

@@ -56,8 +56,7 @@ class MultiTask(
 
     Raises:
         ValueError: If there are fewer than two tasks, a model is none of kmmft's, a
-            task shares no weight, layers have the same name, or options exclude each
-            other.
+            task shares no weight, names come twice, or options exclude each other.
 
     Example:
         >>> encoder = kmmft.encoders.ImageEncoder(

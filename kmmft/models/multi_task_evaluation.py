@@ -23,6 +23,9 @@ class MultiTaskEvaluation:
     def total_loss(self, logs: Mapping, names: Iterable[str]) -> tf.Tensor:
         """The weighted loss of some tasks; penalties of weights count once.
 
+        Of all tasks it is what training logs, the term of learned `loss_weights`
+        included.
+
         Args:
             logs: Holds the tasks' losses, each with the penalties of its weights.
             names: The tasks.
@@ -35,6 +38,8 @@ class MultiTaskEvaluation:
             zip(self.tasks, tf.unstack(self.loss_weights.factors()), strict=True)
         )
         total = penalties.sum(self.trainable_variables) * num_replicas()
+        if set(names) == set(self.tasks):
+            total += self.loss_weights.penalty()
         for name in names:
             own = penalties.sum(self.tasks[name].trainable_variables) * num_replicas()
             total += factors[name] * (tf.cast(logs[f"{name}_loss"], tf.float32) - own)

@@ -108,7 +108,8 @@ class MultiTaskTraining(DistributedTraining):
             # The encoders are frozen.
             return {}
         lists = _over_replicas(gradients, shared)
-        seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations.value, tf.int32)])
+        step = tf.cast(self.optimizer.iterations.value, tf.int32)
+        seed = tf.stack([self.seed % 2**31, step])
         # Every replica has the whole now, and the sum over replicas is still to come.
         return {
             id(weight): g / num_replicas()

@@ -237,7 +237,11 @@ class SequenceRecommender(
 
         Returns:
             float32 array `(users, hidden_dim)`.
+
+        Raises:
+            ValueError: If there is no user, or a history is not finite vectors.
         """
+        _check_histories(histories, self.hidden_dim)
         shape = (len(histories), self.history_length, self.hidden_dim)
         items, mask = np.zeros(shape, np.float32), np.zeros(shape[:2], bool)
         for row, vectors in enumerate(histories):
@@ -274,3 +278,19 @@ class SequenceRecommender(
             for name, encoder in config["encoders"]
         }
         return cls(**{**config, "encoders": encoders})
+
+
+def _check_histories(histories: Sequence[np.ndarray], hidden_dim: int) -> None:
+    shapes = [np.shape(vectors) for vectors in histories if len(vectors)]
+    wrong = [shape for shape in shapes if len(shape) != 2 or shape[1] != hidden_dim]
+    if wrong or not len(histories):
+        raise ValueError(
+            f"Histories must be arrays (number, {hidden_dim}), one for each user. "
+            f"Received: {f'one of shape {wrong[0]}' if wrong else 'none'}. Take rows "
+            "of what encode_items gives."
+        )
+    if not all(np.isfinite(vectors).all() for vectors in histories):
+        raise ValueError(
+            "Histories must be finite vectors. Received: NaN or infinity. Take rows of "
+            "what encode_items gives."
+        )

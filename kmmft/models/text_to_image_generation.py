@@ -58,13 +58,18 @@ class ImageGeneration(GraphCache):
             uint8 array `(texts, height, width, 3)`.
 
         Raises:
-            ValueError: If there is no text, or several candidates without a ranker.
+            ValueError: If there is no text, a temperature is negative, or there are
+                several candidates without a ranker.
 
         References:
             - [Ho & Salimans, 2022](https://arxiv.org/abs/2207.12598), eq. 6.
         """
         if not len(texts):
             raise ValueError("There must be a text to draw. Received: none.")
+        if not temperature >= 0:
+            raise ValueError(
+                f"`temperature` must not be negative. Received: {temperature}."
+            )
         if candidates < 1 or (candidates > 1) != (ranker is not None):
             raise ValueError(
                 "`candidates` above 1 and a `ranker` to choose from them belong "

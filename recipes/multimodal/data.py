@@ -29,7 +29,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             "The records must have a label, as kmmft.data.schema.labelled makes them. "
             f"Received: {sorted(source.features)} in {directory}."
         )
-    return source
+    return kmmft.data.check_splits(source)
 
 
 def build_records(config: Config, folder: pathlib.Path) -> None:

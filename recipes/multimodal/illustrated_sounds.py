@@ -8,6 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 import kmmft
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.sources.manifest_cells import text_cell
+from tfrecords_tools.sources.manifest_rows import read_rows
 
 # How often picture and text show the sound's own class.
 PICTURE_AGREES = 0.8
@@ -24,9 +27,9 @@ def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
     in little more than 80 %, and what is beyond has to be heard.
 
     Args:
-        sounds: CSV or TSV file with columns `audio` (paths, relative to it) and
-            `label`, and `split`, or `group` for what must not be in two splits; empty:
-            `kmmft.data.write_tones`.
+        sounds: CSV, TSV, JSONL or Parquet file with columns `audio` (paths, relative
+            to it) and `label` of two classes or more, and `split`, or `group` for what
+            must not be in two splits; empty: `kmmft.data.write_tones`.
         folder: Where pictures and `illustrated.csv` go.
 
     Returns:
@@ -34,12 +37,18 @@ def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
         and `label`.
 
     Raises:
-        ValueError: If the file is not there or lacks a column.
+        ValueError: If the file is not there, lacks a column or holds an empty cell, or
+            all sounds are of one class.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = pathlib.Path(sounds or kmmft.data.write_tones(folder / "tones"))
     rows = _read(path)
     names = sorted({row["label"] for row in rows})
+    if len(names) < 2:
+        raise ValueError(
+            f"`--sounds` must be of two classes or more. Received: {str(path)!r} of "
+            f"{names} alone."
+        )
     random = np.random.default_rng(0)
     manifest = folder / "illustrated.csv"
     partial = manifest.with_suffix(".partial")
@@ -66,17 +75,13 @@ def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise ValueError(f"`--sounds` must be a file. Received: {str(path)!r}.")
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    with path.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines, delimiter=delimiter))
-    missing = {"audio", "label"} - set(rows[0] if rows else ())
-    if missing:
-        raise ValueError(
-            "`--sounds` must have rows, with columns audio and label. Received: "
-            f"{str(path)!r} without {', '.join(sorted(missing))}."
-        )
+    rows = []
+    for place, row in read_rows(path, ["audio", "label"], BadRows(False)):
+        columns = [name for name in ("audio", "label", "split", "group") if name in row]
+        try:
+            rows.append({name: text_cell(row[name], name) for name in columns})
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
     return rows
 
 
@@ -84,7 +89,7 @@ def _maybe_another(
     label: int, number: int, agrees: float, random: np.random.Generator
 ) -> int:
     """The label, or with the probability 1 - `agrees` another one."""
-    other = (label + random.integers(1, number)) % number if number > 1 else label
+    other = (label + random.integers(1, number)) % number
     return label if random.random() < agrees else int(other)
 
 

@@ -21,8 +21,8 @@ class Config(kmmft.training.AudioEncoderConfig):
     spot: shapes, cases (drawn patients), easy_vqa_entailment, and sounds (with drawn
     pictures and texts that are not always right)."""
     sounds: str = ""
-    """CSV or TSV file with columns audio and label, of the sounds of --csv sounds, and
-    perhaps split, or group for what must not be torn apart; empty for made tones."""
+    """Table with columns audio and label, of the sounds of --csv sounds, and perhaps
+    split, or group for what must not be torn apart; empty for made tones."""
     image_column: str = "image"
     """Column of image paths, relative to the file; empty for none."""
     audio_column: str = ""

@@ -1,7 +1,9 @@
 """The items, their features, and the batches that the recommender learns from."""
 
+import collections
 import dataclasses
 import pathlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from .histories import Histories, made_histories, read_histories
 from .settings import Config
 
 MADE = ("open_clip_art", "shapes")
+# These first, in this order: numbers of items must not depend on the disk.
 SPLITS = ("train", "validation", "test")
 
 
@@ -81,7 +84,57 @@ def read_catalogue(
     source: kmmft.data.RecordSource,
     model: kmmft.models.SequenceRecommender,
 ) -> Catalogue:
-    """Runs the frozen encoders over all items once."""
+    """Runs the frozen encoders over all items once.
+
+    Raises:
+        ValueError: If an id comes twice, or no more items than a list holds.
+    """
+    splits = dict.fromkeys((*SPLITS, *source.splits))
+    batches = [
+        batch
+        for split in splits
+        if split in source.splits
+        for batch in _encoded_batches(config, source, split, model)
+    ]
+    rows, features = map(_joined, zip(*batches, strict=True))
+    ids, texts = (
+        [value.decode(errors="replace") for value in rows[name]]
+        for name in ("id", "text")
+    )
+    _check_items(config, source, ids)
+    return Catalogue(ids=ids, texts=texts, kinds=rows["label"], features=features)
+
+
+def _joined(batches: Sequence[dict[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+    return {
+        name: np.concatenate([batch[name].numpy() for batch in batches])
+        for name in batches[0]
+    }
+
+
+def _check_items(
+    config: Config, source: kmmft.data.RecordSource, ids: list[str]
+) -> None:
+    repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            "Each item must have an id of its own. Received: several of "
+            f"{repeated[:3]} in {source.path}. Change them."
+        )
+    if len(ids) <= config.list_length:
+        raise ValueError(
+            "`--list_length` must be less than the number of items, or every list is "
+            f"right. Received: {config.list_length}, and {len(ids)} items."
+        )
+
+
+def _encoded_batches(
+    config: Config,
+    source: kmmft.data.RecordSource,
+    split: str,
+    model: kmmft.models.SequenceRecommender,
+) -> Iterator[tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]]:
+    """Ids, texts and labels of a split's items, and what the encoders make of them."""
     encode = tf.function(model.features, reduce_retracing=True)
 
     def prepare(record):
@@ -90,32 +143,17 @@ def read_catalogue(
         own = {"image": record["image"], "text": text, "id": record["id"]}
         return {**model.decode_record(own), "label": label}
 
-    parts = []
-    for split in [name for name in SPLITS if name in source.splits]:
-        items = kmmft.data.build_dataset(
-            source,
-            split=split,
-            preprocess=prepare,
-            batch_preprocess=lambda batch: model.prepare_batch(batch, True),
-            batch_size=64,
-            training=False,
-            max_bad_fraction=config.max_bad_fraction,
-        )
-        for batch in items:
-            rows = {name: batch[name] for name in ("id", "text", "label")}
-            found = {**rows, **{f"feature_{k}": v for k, v in encode(batch).items()}}
-            parts.append({name: value.numpy() for name, value in found.items()})
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Catalogue(
-        ids=[name.decode(errors="replace") for name in whole["id"]],
-        texts=[text.decode(errors="replace") for text in whole["text"]],
-        kinds=whole["label"],
-        features={
-            name.removeprefix("feature_"): value
-            for name, value in whole.items()
-            if name.startswith("feature_")
-        },
+    items = kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=prepare,
+        batch_preprocess=lambda batch: model.prepare_batch(batch, True),
+        batch_size=64,
+        training=False,
+        max_bad_fraction=config.max_bad_fraction,
     )
+    for batch in items:
+        yield {name: batch[name] for name in ("id", "text", "label")}, encode(batch)
 
 
 def open_histories(config: Config, items: Catalogue) -> Histories:

@@ -1,13 +1,17 @@
 """Who chose what, in order: read from a file or made up, and split by time."""
 
-import csv
 import dataclasses
 import datetime
 import logging
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.sources.manifest_cells import text_cell
+from tfrecords_tools.sources.manifest_rows import read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -107,30 +111,42 @@ def read_histories(
     item_column: str = "item",
     time_column: str = "",
 ) -> Histories:
-    """Reads a CSV or TSV file with a row for each item that a user chose.
+    """Reads a CSV, TSV, JSONL or Parquet file, a row for each item that a user chose.
 
     Args:
         path: The file.
         item_ids: Ids of the items, by number.
         user_column: Column of users.
         item_column: Column of items' ids.
-        time_column: Column of numbers or ISO dates to sort by; empty: as in the file.
+        time_column: Column to sort by, of finite numbers or of ISO dates; those without
+            a time zone are in local time. Empty: as in the file.
 
     Raises:
-        ValueError: If a column, an item or a time is not there, or no user is left.
+        ValueError: If a row cannot be read, an item or a time is not there, times are
+            of two kinds, or no user is left.
     """
     numbers = {name: number for number, name in enumerate(item_ids)}
     columns = [user_column, item_column, *([time_column] if time_column else [])]
-    rows = []
-    for line, row in _rows(path, columns):
-        if row[item_column] not in numbers:
-            raise ValueError(
-                f"Every item must be among the {len(numbers)} that are described. "
-                f"Received: {row[item_column]!r} in line {line} of {path}. Describe "
-                "it, or leave the row out."
-            )
-        time = _time(row[time_column], path, line) if time_column else line
-        rows.append((time, row[user_column], numbers[row[item_column]]))
+    rows, kinds = [], {}
+    for place, row in read_rows(pathlib.Path(path), columns, BadRows(False)):
+        try:
+            user, item, *times = (text_cell(row[name], name) for name in columns)
+            if item not in numbers:
+                raise ValueError(
+                    f"Every item must be among the {len(numbers)} that are described. "
+                    f"Received: {item!r}. Describe it, or leave the row out."
+                )
+            kind, time = _time(*times) if times else ("order", len(rows))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        kinds.setdefault(kind, place)
+        rows.append((time, user, numbers[item]))
+    if len(kinds) > 1:
+        (one, first), (other, second) = kinds.items()
+        raise ValueError(
+            "Times must be all numbers or all dates, to be sorted. Received: a "
+            f"{one} in {first}, and a {other} in {second}. Write them alike."
+        )
     chosen: dict[str, list[int]] = {}
     # Stable: what happened at one time stays as in the file.
     for _, user, item in sorted(rows, key=lambda row: row[0]):
@@ -138,40 +154,20 @@ def read_histories(
     return collect_histories(chosen, len(item_ids))
 
 
-def _rows(path: str, columns: Sequence[str]):
-    file = pathlib.Path(path)
-    if not file.is_file():
-        raise ValueError(f"`--histories` must be a file. Received: {path!r}.")
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ",")
-        missing = [name for name in columns if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(
-                f"{path} must have the columns {', '.join(columns)}. Received: "
-                f"{', '.join(reader.fieldnames or [])}. Name them by --user_column, "
-                "--item_column and --time_column."
-            )
-        for row in reader:
-            empty = [name for name in columns if not (row[name] or "").strip()]
-            if empty:
-                raise ValueError(
-                    f"Line {reader.line_num} of {path} must have a value in each "
-                    f"column. Received: none in {', '.join(empty)}."
-                )
-            yield reader.line_num, row
-
-
-def _time(text: str, path: str, line: int) -> float:
+def _time(text: str) -> tuple[str, float]:
+    """What kind of time it is, and its place among others of that kind."""
     try:
-        return float(text)
+        number = float(text)
+        if math.isfinite(number):
+            return "number", number
     except ValueError:
         pass
     try:
-        return datetime.datetime.fromisoformat(text).timestamp()
+        return "date", datetime.datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise ValueError(
-            "Times must be numbers or ISO dates, such as 2024-05-31T12:00. Received: "
-            f"{text!r} in line {line} of {path}."
+            "Times must be finite numbers or ISO dates, such as 2024-05-31T12:00. "
+            f"Received: {text!r}."
         ) from None
 
 

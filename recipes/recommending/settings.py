@@ -14,7 +14,7 @@ class Config(kmmft.training.RecipeConfig):
     splits together. Instead of a directory: open_clip_art (drawings of eight kinds with
     their titles) or shapes (drawn on the spot), then with made-up users."""
     manifest: str = ""
-    """CSV, TSV or JSONL file of items, in place of --data."""
+    """CSV, TSV, JSONL or Parquet file of items, in place of --data."""
     id_column: str = "id"
     """Column of the items' ids in the manifest."""
     image_column: str = "image"
@@ -22,17 +22,21 @@ class Config(kmmft.training.RecipeConfig):
     text_column: str = "text"
     """Column of texts."""
     histories: str = ""
-    """CSV or TSV file, a row for each item that a user chose."""
+    """CSV, TSV, JSONL or Parquet file, a row for each item that a user chose."""
     user_column: str = "user"
     """Its column of users."""
     item_column: str = "item"
     """Its column of items' ids."""
     time_column: str = ""
-    """Its column of times, numbers or ISO dates; empty if rows are in order."""
+    """Its column of times, all numbers or all ISO dates; empty if rows are in order."""
     made_users: int = 1000
     """How many users are made up, where the data are."""
     output_dir: str = "runs/recommendation"
     """Directory of the run. The same command goes on with a run that was killed."""
+    train_image_encoder: bool = False
+    """Only False: items' vectors are computed once, by frozen encoders."""
+    train_text_encoder: bool = False
+    """Likewise."""
     hidden_dim: int = 128
     """Width of the towers' vectors."""
     history_length: int = 20
@@ -57,10 +61,22 @@ class Config(kmmft.training.RecipeConfig):
                 raise ValueError(
                     f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
                 )
-        if not self.temperature > 0:
+        if self.train_image_encoder or self.train_text_encoder:
             raise ValueError(
-                f"`--temperature` must be positive. Received: {self.temperature}."
+                "A recommender's encoders are frozen. Received: train_image_encoder="
+                f"{self.train_image_encoder}, train_text_encoder="
+                f"{self.train_text_encoder}. Leave these flags out."
             )
+        if self.num_layers < 0 or not self.temperature > 0:
+            raise ValueError(
+                "`--temperature` must be positive, and `--num_layers` not negative. "
+                f"Received: {self.temperature} and {self.num_layers}."
+            )
+        for name in ("dropout_rate", "modality_dropout_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"`--{name}` must be in [0, 1). Received: {getattr(self, name)}."
+                )
 
 
 PRESETS = {

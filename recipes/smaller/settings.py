@@ -60,6 +60,12 @@ class Config(kmmft.training.RecipeConfig):
                 raise ValueError(
                     f"`--{name}` must not be negative. Received: {getattr(self, name)}."
                 )
+        if self.distillation_weight < 0 or not self.temperature > 0:
+            raise ValueError(
+                "`--distillation_weight` must not be negative, and `--temperature` "
+                f"must be positive. Received: {self.distillation_weight} and "
+                f"{self.temperature}."
+            )
         if self.seeds < 1:
             raise ValueError(f"`--seeds` must be at least 1. Received: {self.seeds}.")
         if not 0 < self.labelled_fraction <= 1 or not 0 < self.unlabelled_share < 1:

@@ -87,6 +87,26 @@ class TextConfig(kmmft.training.RecipeConfig):
                 f"files={self.files!r}, data={self.data!r}."
             )
 
+        if self.text_encoder == "scratch" and self.task != "write":
+            raise ValueError(
+                "`--text_encoder scratch` goes with `--task write`. Received: "
+                f"--task {self.task}. Take demo for a small one that is trained."
+            )
+        if self.text_encoder == "scratch" and not self.train_text_encoder:
+            raise ValueError(
+                "An encoder from scratch must be trained. Received: --text_encoder "
+                "scratch and --no_train_text_encoder. Leave one of them out."
+            )
+        for name in ("num_layers", "hidden_dim", "num_heads", "num_beams"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
+                )
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(
+                f"`--dropout_rate` must be in [0, 1). Received: {self.dropout_rate}."
+            )
+
     @property
     def is_pairs(self) -> bool:
         """Whether there are columns of two texts."""

@@ -49,7 +49,7 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
             "`--task write` needs records of kmmft.data.schema.text_to_text. Received: "
             f"{config.data}, records with {sorted(source.features)}."
         )
-    return source
+    return kmmft.data.check_splits(source)
 
 
 def build_records(config: TextConfig) -> None:
@@ -165,7 +165,7 @@ def search(config: TextConfig) -> kmmft.models.Greedy | kmmft.models.BeamSearch:
 
 def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
-    floors = {}
+    metrics = {}
     with kmmft.data.clear_data_errors(source):
         learnt = records_of(config, source, "train")
         records = records_of(config, source, "test")
@@ -173,7 +173,9 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
         def model_before_training():
             model = build_model(config, learnt)
             check_lengths(config, model, learnt)
-            floors.update(find_floors(config, model, source, records))
+            # Before training also because a metric that fails must not cost it.
+            floors = find_floors(config, model, source, records)
+            metrics.update(scores(config, floors))
             return model
 
         model, trained = kmmft.training.fit_classifier(
@@ -187,16 +189,21 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
         written = kmmft.evaluation.write_about_records(
             model, source, "test", "targets", max_bad_fraction=config.max_bad_fraction
         )
-    metrics = {
-        f"{prefix}/{name}": value
-        for prefix, texts in (floors | {"test": written}).items()
-        for name, value in kmmft.metrics.text_to_text_metrics(
-            texts.texts, texts.references, config.bleu_tokenizer
-        ).items()
-    } | trained
+    metrics |= scores(config, {"test": written}) | trained
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     finish(run, model, source, records, written, metrics)
     return metrics
+
+
+def scores(config: TextConfig, written: dict[str, WrittenTexts]) -> dict[str, float]:
+    """Metrics of texts by what they are called, such as `nearest/bleu`."""
+    return {
+        f"{prefix}/{name}": value
+        for prefix, texts in written.items()
+        for name, value in kmmft.metrics.text_to_text_metrics(
+            texts.texts, texts.references, config.bleu_tokenizer
+        ).items()
+    }
 
 
 def finish(run, model, source, records, written, metrics) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -54,7 +55,9 @@ def open_data(config: Config) -> dict[str, kmmft.data.RecordSource]:
             f"{given}. Name the directories, or leave tasks out of `--tasks`."
         )
     sources = {
-        kind: kmmft.data.open_source(path or _made(config, kind), SCHEMAS[kind]())
+        kind: kmmft.data.check_splits(
+            kmmft.data.open_source(path or _made(config, kind), SCHEMAS[kind]())
+        )
         for kind, path in given.items()
     }
     return {task: sources[KINDS[task]] for task in config.task_names()}
@@ -114,7 +117,27 @@ def task_batches(
             keep_records=keep_records,
             **reading,
         )
-    training = start_step is not None
+    preprocess, augment = _decoding(task, model, training=start_step is not None)
+    return kmmft.data.build_dataset(
+        source,
+        split=split,
+        preprocess=preprocess,
+        augment=augment,
+        batch_preprocess=lambda batch: (
+            model.prepare_batch(batch, True)
+            if keep_records
+            else model.prepare_batch(batch)
+        ),
+        **reading,
+    )
+
+
+def _decoding(
+    task: str, model: keras.Model, training: bool
+) -> tuple[Callable, Callable | None]:
+    """What is done with a record, and in training with each epoch's copy of it."""
+    if task == "classify":
+        return model.decode_record, None
 
     def with_caption(record, seed=None):
         text = kmmft.data.choose_caption(record["captions"], seed)
@@ -125,23 +148,9 @@ def task_batches(
             "example_group": tf.strings.to_hash_bucket_fast(text, 2**62),
         }
 
-    def preprocess(record):
-        decoded = model.decode_record(record)
-        return with_caption(decoded) if captioned and not training else decoded
-
-    captioned = task != "classify"
-    return kmmft.data.build_dataset(
-        source,
-        split=split,
-        preprocess=preprocess,
-        augment=with_caption if captioned and training else None,
-        batch_preprocess=lambda batch: (
-            model.prepare_batch(batch, True)
-            if keep_records
-            else model.prepare_batch(batch)
-        ),
-        **reading,
-    )
+    if training:
+        return model.decode_record, with_caption
+    return lambda record: with_caption(model.decode_record(record)), None
 
 
 def training_batches(

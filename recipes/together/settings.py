@@ -35,6 +35,12 @@ class Config(kmmft.training.RecipeConfig):
     weighting: str = "equal"
     """How the losses are weighed: equal, uncertainty or grad_norm; pcgrad weighs them
     equally and takes conflicts out of their gradients."""
+    patience: int = 3
+    """Validations without a lower loss after which training stops. With uncertainty
+    and grad_norm all epochs are run, and the last one's weights are kept: where the
+    losses' weights change, their sum is no measure of progress."""
+    epochs: int = 5
+    """How many times `--steps_per_epoch` steps are made."""
     steps_per_epoch: int = 100
     """Optimizer steps of an epoch, each with `--batch_size` examples of every task."""
     hidden_dim: int = 256
@@ -59,13 +65,17 @@ class Config(kmmft.training.RecipeConfig):
                 f"`--tasks` must be two or more of {', '.join(TASKS)}, each once. "
                 f"Received: {self.tasks!r}."
             )
-        for name in ("weighting", "compare"):
-            unknown = set(getattr(self, name).split(",")) - set(WEIGHTINGS)
-            if unknown:
-                raise ValueError(
-                    f"`--{name}` must be of {', '.join(WEIGHTINGS)}. "
-                    f"Received: {getattr(self, name)!r}."
-                )
+        if self.weighting not in WEIGHTINGS:
+            raise ValueError(
+                f"`--weighting` must be one of {', '.join(WEIGHTINGS)}. "
+                f"Received: {self.weighting!r}."
+            )
+        compared = self.compare.split(",")
+        if set(compared) - set(WEIGHTINGS) or len(set(compared)) < len(compared):
+            raise ValueError(
+                f"`--compare` must be of {', '.join(WEIGHTINGS)}, each once. "
+                f"Received: {self.compare!r}."
+            )
         if self.compare_seeds < 0 or self.steps_per_epoch < 1:
             raise ValueError(
                 "`--steps_per_epoch` must be at least 1 and `--compare_seeds` not "

@@ -30,4 +30,6 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             )
     else:
         directory = config.data
-    return kmmft.data.open_source(directory, kmmft.data.schema.image_question_answer())
+    return kmmft.data.check_splits(
+        kmmft.data.open_source(directory, kmmft.data.schema.image_question_answer())
+    )

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -5,6 +6,7 @@ import tensorflow as tf
 
 from kmmft.data import (
     build_dataset,
+    check_splits,
     clear_data_errors,
     count_records,
     find_corrupt_record,
@@ -50,6 +52,17 @@ def test_sizes_are_payload_and_framing(toy_directory):
 
 def read_records_of(split):
     return tf.data.TFRecordDataset(list(split.files))
+
+
+def test_splits_of_a_run_are_checked_before_it(toy_directory):
+    source = open_source(toy_directory)
+    assert check_splits(source, ["train", "test"]) is source
+    with pytest.raises(ValueError, match="split='validation'"):
+        check_splits(source)
+    empty = dataclasses.replace(source.splits["test"], files=(), shard_lengths=())
+    source = dataclasses.replace(source, splits={**source.splits, "test": empty})
+    with pytest.raises(ValueError, match=r"must have records\. Received: none in test"):
+        check_splits(source, ["train", "test"])
 
 
 def test_first_records(toy_directory):

@@ -14,6 +14,7 @@ WAYS = {
     "uncertainty": lambda: {
         "loss_weights": kmmft.models.UncertaintyWeights(),
         "project_conflicts": True,
+        "seed": -(2**40),
     },
     "grad_norm": lambda: {"loss_weights": kmmft.models.GradNorm(learning_rate=0.1)},
     "in_turns": lambda: {"in_turns": True},

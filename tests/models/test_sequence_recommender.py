@@ -162,3 +162,18 @@ def test_bad_arguments_are_errors(model):
             model.loss_of_step((*batch(), None), model(batch(False)[0]))
     finally:
         model.micro_batch_size = None
+
+
+@pytest.mark.parametrize(
+    ("histories", "message"),
+    [
+        ([], "Received: none"),
+        ([np.ones(8)], r"one of shape \(8,\)"),
+        # It would be taken for a vector of eight equal numbers.
+        ([[], np.ones((2, 1))], r"one of shape \(2, 1\)"),
+        ([np.full((1, 8), np.nan)], "NaN or infinity"),
+    ],
+)
+def test_histories_are_vectors(model, histories, message):
+    with pytest.raises(ValueError, match=message):
+        model.encode_users(histories)

@@ -27,8 +27,15 @@ def test_uncertainty_equals_kendall():
 
     losses, weights = cases.reference(TWO, 3, factors, observe)
     learned = kmmft.models.UncertaintyWeights()
-    _, history, trained = cases.train(names=TWO, loss_weights=learned)
+    model, history, trained = cases.train(names=TWO, loss_weights=learned)
     np.testing.assert_allclose(history["loss"], losses + terms, rtol=1e-5)
+    # An evaluation has the same sum.
+    data = tf.data.Dataset.from_tensors(cases.batch(*TWO))
+    found = model.evaluate(data, return_dict=True, verbose=0)
+    penalty = float(cases.penalty_of(model)[1])
+    own = np.array([found[f"{name}_loss"] - penalty for name in TWO])
+    kept = penalty + np.sum([1, 0.5] * np.exp(-s) * own + s / 2)
+    assert found["loss"] == pytest.approx(kept, rel=1e-5)
     np.testing.assert_allclose(learned.log_variances, s, atol=1e-6)
     assert np.abs(s).min() > 0.01
     assert largest_difference(trained[: len(weights)], weights) < 1e-5

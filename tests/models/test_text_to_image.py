@@ -126,6 +126,12 @@ def test_candidates_and_ranker_belong_together(model, wrong):
         model.generate(TEXTS, **wrong)
 
 
+def test_no_temperature_below_zero(model):
+    # It would draw the unlikeliest codes.
+    with pytest.raises(ValueError, match=r"`temperature` must not be negative.*-1"):
+        model.generate(TEXTS, temperature=-1.0)
+
+
 def test_guidance(model):
     seeds = tf.zeros(len(TEXTS), tf.int32)
 

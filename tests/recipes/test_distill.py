@@ -153,6 +153,8 @@ def test_bad_settings_end_in_one_line(run, tmp_path, changes, message):
     [
         ({"text_layers": -1}, "`--text_layers` must not be negative"),
         ({"hidden_sparsity": 1.0}, "`--hidden_sparsity` must be in"),
+        ({"temperature": 0.0}, "`--temperature` must be positive"),
+        ({"distillation_weight": -1.0}, "`--distillation_weight` must not be"),
         ({"labelled_fraction": 0.0}, "`--labelled_fraction` must be in"),
         ({"unlabelled_share": 1.0}, "`--unlabelled_share` in"),
         ({"seeds": 0}, "`--seeds` must be at least 1"),

@@ -40,8 +40,13 @@ def test_smoke_preset_learns_all_four_tasks(tmp_path):
         ({"tasks": "match"}, "two or more of match, caption"),
         ({"tasks": "match,match"}, "each once"),
         ({"tasks": "match,sing"}, "'match,sing'"),
-        ({"weighting": "best"}, r"`--weighting` must be of equal.*'best'"),
+        ({"weighting": "best"}, r"`--weighting` must be one of equal.*'best'"),
+        (
+            {"weighting": "equal,pcgrad"},
+            r"`--weighting` must be one of.*'equal,pcgrad'",
+        ),
         ({"compare": "equal,best"}, "`--compare` must be of"),
+        ({"compare": "equal,equal"}, "each once"),
         ({"compare_seeds": -1}, "not negative"),
     ],
 )

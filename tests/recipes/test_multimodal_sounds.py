@@ -74,7 +74,13 @@ def test_pictures_and_texts_agree_as_often_as_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "must be a file"), ("file,label\na.wav,x\n", "without audio")],
+    [
+        (None, "must be a file"),
+        ("file,label\na.wav,x\n", "no column 'audio'"),
+        ("audio,label\na.wav,x\nb.wav\n", "line 3: The row has 1 fields"),
+        ("audio,label\na.wav,x\nb.wav,\n", "line 3: The column 'label' is empty"),
+        ("audio,label\na.wav,x\nb.wav,x\n", r"two classes.*\['x'\] alone"),
+    ],
 )
 def test_bad_sounds_are_errors(text, message, tmp_path):
     path = tmp_path / "sounds.csv"

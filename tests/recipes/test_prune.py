@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import kmmft
 from recipes import prune as recipe
+from recipes.smaller.layers import spread
 from tests.models.test_fusion_classifier import make_model
 
 
@@ -71,12 +73,14 @@ def test_the_smallest_that_loses_little_is_chosen():
     metrics = {
         f"{name}/{key}": value
         for name, values in names.items()
-        for key, value in zip(("test/accuracy", "zipped_mb"), values, strict=True)
+        for key, value in zip(("validation/accuracy", "zipped_mb"), values, strict=True)
     }
+    # The test's accuracy decides nothing.
+    metrics |= {f"{name}/test/accuracy": 0.9 for name in names}
     config = recipe.Config(zeros=(0.5,), hidden_units=(0.5,), text_layers=())
     table = recipe.comparison_table(config, metrics)
     assert table.rows[table.highlight][0] == "50% of the kernels' weights zero"
-    assert [row[-1] for row in table.rows] == [0.99, 0.986, 0.98]
+    assert [row[-1] for row in table.rows] == [0.9] * 3
     loose = dataclasses.replace(config, max_accuracy_drop=0.02)
     assert recipe.comparison_table(loose, metrics).highlight == 2
 
@@ -86,6 +90,8 @@ def test_the_smallest_that_loses_little_is_chosen():
     [
         ({"zeros": (1.0,)}, "`--zeros` must be in"),
         ({"hidden_units": (0.0,)}, "`--hidden_units` must be in"),
+        ({"max_accuracy_drop": -0.1}, "max_accuracy_drop.*-0.1"),
+        ({"importance_batches": -1}, "`--importance_batches` must not be negative"),
         ({"steps": 0}, "`--steps` and `--text_layers` must be at least 1"),
         ({"zeros": (), "hidden_units": (), "text_layers": ()}, "none of --zeros"),
     ],
@@ -93,6 +99,36 @@ def test_the_smallest_that_loses_little_is_chosen():
 def test_bad_settings_end_in_one_line(changes, message):
     with pytest.raises(ValueError, match=message):
         recipe.Config(**changes)
+
+
+def test_layers_are_evenly_spaced():
+    backbone = types.SimpleNamespace(num_layers=6)
+    encoder = types.SimpleNamespace(backbone=backbone)
+    assert spread(encoder, 3, "text_layers") == [0, 2, 4]
+    with pytest.raises(ValueError, match=r"`--image_layers` must be at most.* 6\."):
+        spread(encoder, 7, "image_layers")
+
+
+def test_shares_that_are_close_make_models_of_their_own():
+    config = recipe.Config(zeros=(0.991, 0.994), hidden_units=(), text_layers=())
+    assert list(recipe.smaller_models(config, None)) == ["zeros_99.1", "zeros_99.4"]
+
+
+def test_a_recovery_has_as_many_steps_as_asked(monkeypatch):
+    seen = {}
+
+    def fit_classifier(config, run, build_model, build_data, steps):
+        seen["steps"] = np.prod(config.rounds(steps))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "load_trained", lambda config: None)
+    monkeypatch.setattr(recipe, "build_data", lambda *_, **__: None)
+    monkeypatch.setattr(recipe, "test", lambda *_: (None, {}))
+    monkeypatch.setattr(kmmft.training, "fit_classifier", fit_classifier)
+    config = recipe.Config(steps=12, epochs=5, validations_per_epoch=4)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.test_and_recover(config, None, lambda model: model, None)
+    assert seen["steps"] == 12
 
 
 def test_more_layers_than_there_are():

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kmmft
+import tfrecords_tools
 from recipes import recommendation
 from recipes.recommending import histories, testing
-from recipes.recommending.data import Catalogue, training_batches
+from recipes.recommending.data import Catalogue, read_catalogue, training_batches
 
 SMOKE = recommendation.PRESETS["smoke"]
 
@@ -59,6 +61,12 @@ def test_histories_are_read_in_order_of_time(tmp_path):
     assert pasts.tolist() == [[-1, 1]] and following.tolist() == [0]
 
 
+def test_a_spreadsheet_s_mark_is_no_part_of_a_column(tmp_path):
+    rows = "".join(f"ann,{item}\n" for item in IDS[:4])
+    file = write(tmp_path / "orders.csv", f"\ufeffuser,item\n{rows}")
+    assert histories.read_histories(file, IDS).items[0].tolist() == [0, 1, 2, 3]
+
+
 def test_dates_are_times(tmp_path):
     days = ["2024-05-04", "2024-05-03T10:00", "2024-05-01", "2023-12-31"]
     rows = [f"ann\t{item}\t{day}" for item, day in zip(IDS, days, strict=False)]
@@ -70,16 +78,24 @@ def test_dates_are_times(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user,item\nann,cap\n", "'cap' in line 2"),
-        ("user,thing\nann,cup\n", "columns user, item.*Received: user, thing"),
-        ("user,item\nann,\n", "Line 2.*none in item"),
+        ("user,item\nann,cap\n", "orders.csv line 2: Every item.*'cap'"),
+        ("user,thing\nann,cup\n", "no column 'item'.*'user', 'thing'"),
+        ("user,item\nann,\n", "line 2: The column 'item' is empty"),
         ("user,item\nann,cup\nann,hat\n", "4 different items or more"),
-        ("user,item,time\nann,cup,noon\n", "'noon' in line 2"),
+        ("user,item\nann,cup,9\n", "line 2: The row has 3 fields"),
+        ('user,item\nann,"cup\n' + 10**4 * "ann,hat,and more\n", "line 2.*quotes"),
+        ("user,item,time\nann,cup,noon\n", "line 2: Times must be.*'noon'"),
+        # Neither before nor after anything: the order would be any.
+        ("user,item,time\nann,cup,nan\n", "line 2: Times must be finite.*'nan'"),
+        (
+            "user,item,time\nann,cup,2024-05-01\nann,hat,20240502\n",
+            "a date in orders.csv line 2, and a number in orders.csv line 3",
+        ),
     ],
 )
 def test_bad_histories_are_errors(text, message, tmp_path):
     file = write(tmp_path / "orders.csv", text)
-    column = "time" if "noon" in text else ""
+    column = "time" if "time" in text else ""
     with pytest.raises(ValueError, match=message):
         histories.read_histories(file, IDS, time_column=column)
 
@@ -154,8 +170,72 @@ def test_items_and_histories_go_together(changes, message, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"list_length": 0}, "list_length"), ({"temperature": 0.0}, "temperature")],
+    [
+        ({"list_length": 0}, "list_length"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"num_layers": -1}, "num_layers.*-1"),
+        ({"train_text_encoder": True}, "encoders are frozen"),
+        ({"dropout_rate": 1.0}, "dropout_rate"),
+        ({"modality_dropout_rate": -0.1}, "modality_dropout_rate"),
+    ],
 )
 def test_bad_settings_are_errors(changes, message):
     with pytest.raises(ValueError, match=message):
         recommendation.Config(**changes)
+
+
+class Encoders:
+    """Encodes an item as the length of its text."""
+
+    def decode_record(self, record):
+        return record
+
+    def prepare_batch(self, batch, keep_records):
+        return batch
+
+    def features(self, batch):
+        return {"text": tf.strings.length(batch["text"])[:, None]}
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    """Three items in a split of any name."""
+    folder = tmp_path_factory.mktemp("items")
+    tf.io.write_file(str(folder / "a.png"), tf.io.encode_png(np.zeros((8, 8, 3), "u1")))
+    rows = [f"{name},a.png,{len(name) * 'x'},stock" for name in ("cup", "hat", "owls")]
+    (folder / "items.csv").write_text("\n".join(["id,image,text,split", *rows]))
+    tfrecords_tools.build_manifest(
+        manifest=folder / "items.csv",
+        output_dir=folder,
+        name="items",
+        image_column="image",
+        text_column="text",
+        label_column="text",
+        id_column="id",
+        split_column="split",
+    )
+    return kmmft.data.open_source(folder / "items/1.0.0")
+
+
+def test_items_may_be_in_splits_of_any_name(items):
+    config = dataclasses.replace(SMOKE, list_length=2)
+    found = read_catalogue(config, items, Encoders())
+    assert sorted(zip(found.ids, found.texts, strict=True)) == [
+        ("cup", "xxx"),
+        ("hat", "xxx"),
+        ("owls", "xxxx"),
+    ]
+    assert found.features["text"][:, 0].tolist() == [len(x) for x in found.texts]
+
+
+def test_a_list_of_all_items_is_always_right(items):
+    with pytest.raises(ValueError, match=r"`--list_length`.*Received: 10, and 3 items"):
+        read_catalogue(SMOKE, items, Encoders())
+
+
+def test_ids_must_differ(items):
+    config = dataclasses.replace(SMOKE, list_length=2)
+    (stock,) = items.splits.values()
+    twice = dataclasses.replace(items, splits={"train": stock, "more": stock})
+    with pytest.raises(ValueError, match=r"an id of its own.*'cup'"):
+        read_catalogue(config, twice, Encoders())

@@ -222,6 +222,40 @@ def test_bad_pairs(row, message, tmp_path):
         writing.open_data(write_config(tmp_path, [TRAIN, row]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "tag"}, "`--text_encoder scratch` goes with `--task write`.*tag"),
+        ({"train_text_encoder": False}, "from scratch must be trained"),
+        ({"num_layers": 0}, "`--num_layers` must be at least 1"),
+        ({"num_beams": 0}, "`--num_beams` must be at least 1"),
+        ({"dropout_rate": 1.5}, r"`--dropout_rate` must be in \[0, 1\)"),
+    ],
+)
+def test_settings_that_make_no_writer(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(text_tasks.PRESETS["smoke_write"], **changes)
+
+
+def test_metrics_fail_before_the_training(tmp_path, monkeypatch):
+    def fit_classifier(config, run, build_model, *_, **__):
+        build_model()
+        pytest.fail("It would have been trained now.")
+
+    texts = writing.WrittenTexts(["1"], ["a"], [["b"]])
+    monkeypatch.setattr(kmmft.training, "fit_classifier", fit_classifier)
+    monkeypatch.setattr(writing, "build_model", lambda *_: None)
+    monkeypatch.setattr(writing, "check_lengths", lambda *_: None)
+    monkeypatch.setattr(writing, "find_floors", lambda *_: {"copy": texts})
+    rows = [{"text": name, "target": name, "split": name} for name in ("train", "test")]
+    config = write_config(tmp_path, rows, bleu_tokenizer="14b", batch_size=1)
+    with (
+        kmmft.training.RunDirectory(tmp_path / "run", config) as run,
+        pytest.raises(ValueError, match=r"13a.*Received: '14b'"),
+    ):
+        writing.run_once(config, run)
+
+
 def test_targets_that_are_too_long():
     config = text_tasks.PRESETS["smoke_write"]
     model = types.SimpleNamespace(text_lengths=lambda texts: np.array([30, 30, 9]))

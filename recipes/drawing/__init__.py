@@ -1,0 +1,1 @@
+"""What `text_to_image` is made of: settings, data, training, testing."""
