@@ -1,5 +1,6 @@
 """What every test shares: four logical CPUs, quiet TensorFlow, fixed seeds."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -15,6 +16,29 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration() for _ in range(4)],
 )
+
+
+def pytest_collection_finish():
+    # Tracing makes many objects that stay: to look through them often is in vain.
+    gc.set_threshold(20_000, 10, 10)
+    set_aside_what_is_there()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap():
+    """Keeps garbage collections short, whatever earlier files of tests left behind."""
+    yield
+    set_aside_what_is_there()
+
+
+def set_aside_what_is_there():
+    """Spares later collections what stays, such as modules and TensorFlow's graphs.
+
+    Of some hundred tests these are millions of objects, all of which each full
+    collection would walk, for ten seconds and more.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def busy(tensor, milliseconds, clock=time):
     return tf.ensure_shape(held, tensor.shape)
 
 
-def pipeline(directory, clock=time, **slow):
+def pipeline(directory, clock=time, split="train", **slow):
     """Batches of 4 for a model of one weight, where some stages take a while."""
 
     def held_up(tensor, stage, times=1):
@@ -57,7 +57,7 @@ def pipeline(directory, clock=time, **slow):
     return functools.partial(
         build_dataset,
         directory,
-        split="train",
+        split=split,
         preprocess=lambda record: {"x": held_up(tf.ones((1,)), "preprocess")},
         augment=lambda record, seed: {"x": held_up(record["x"], "augment")},
         batch_preprocess=lambda batch: (
@@ -96,7 +96,8 @@ def test_starving_model_is_found_and_left_as_it_was(toy_directory, model):
     variables = [*model.variables, *model.optimizer.variables]
     before = [np.array(variable.numpy()) for variable in variables]
     # So long that a model's step, which may have to wait for a core, is short.
-    found = diagnose(pipeline(toy_directory, preprocess=100), model, num_batches=4)
+    slow = pipeline(toy_directory, split="test", preprocess=100)
+    found = diagnose(slow, model, num_batches=4)
     assert found.together_seconds > 2 * found.model_seconds
     assert found.waiting > 0.5 and "it starves" in str(found)
     for value, variable in zip(before, variables, strict=True):

@@ -212,6 +212,34 @@ def test_missing_resource_is_named(no_process, signatures, answerer, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_tables_are_found_without_tracing_the_models_around_them(
+    no_process, answerer, signatures, tmp_path
+):
+    calls = []
+
+    class Holder(keras.layers.Layer):
+        def __init__(self, held):
+            super().__init__()
+            self.held = held
+
+        def call(self, x):
+            calls.append(x)
+            return x
+
+    inputs = keras.Input((1,))
+    holders = Holder([answerer.tokenizer]), Holder({"a": answerer.answers})
+    model = keras.Model(inputs, holders[1](holders[0](inputs)))
+    calls.clear()
+    directory = kmmft.export.export_saved_model(
+        tmp_path, signatures, resources=[model], examples=EXAMPLES
+    )
+    assert not calls
+    served = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    inputs = {key: tf.constant(value) for key, value in EXAMPLES.items()}
+    expected = answerer.serve(**inputs)["answer"].numpy().tolist()
+    assert served(**inputs)["answer"].numpy().tolist() == expected
+
+
 def test_mirrored_variables_are_exported(no_process, two_replicas, tmp_path):
     with two_replicas.scope():
         dense = keras.layers.Dense(2)

@@ -112,13 +112,18 @@ class LeastLikely(kmmft.models.Greedy):
         return super().__call__(turned, *args, **options)
 
 
-def trained(steps=1, reward=reds, draw=None, **options):
+def trained(steps=1, reward=reds, draw=None, run_eagerly=False, **options):
     model = make_model()
     option = kmmft.models.SelfCritical(reward)
     if draw is not None:
         object.__setattr__(option, "_searches", (draw, kmmft.models.Greedy()))
     model.step_options = [option]
-    model.compile(keras.optimizers.SGD(0.5), metrics=[], jit_compile=False)
+    model.compile(
+        keras.optimizers.SGD(0.5),
+        metrics=[],
+        jit_compile=False,
+        run_eagerly=run_eagerly,
+    )
     data = tf.data.Dataset.from_tensors(batch_of(model)).unbatch().batch(4)
     history = model.fit(
         data.repeat(),
@@ -144,7 +149,7 @@ def test_what_is_rewarded_is_written(model):
 def test_replicas_equal_one_device(two_replicas):
     options = {"reward": letters, "draw": LeastLikely(), "verbose": 0, "shuffle": False}
     before = [weight.numpy() for weight in make_model().trainable_weights]
-    alone, _ = trained(**options)
+    alone, _ = trained(run_eagerly=True, **options)
     with two_replicas.scope():
         together, _ = trained(**options)
     pairs = list(zip(alone.trainable_weights, together.trainable_weights, strict=True))

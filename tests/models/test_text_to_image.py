@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+from kmmft.export import parity
+from tests.export.test_export_model import answers_here
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "square"]
 TEXTS = ["red square", "blue", "", "square red blue"]
@@ -166,7 +168,8 @@ def test_replicas_train_as_one_device_and_the_tokenizer_does_not(two_replicas):
         np.testing.assert_allclose(there, here, atol=1e-5)
 
 
-def test_saved_loaded_and_exported(model, inputs, tmp_path):
+def test_saved_loaded_and_exported(model, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "answers_in_fresh_process", answers_here)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(

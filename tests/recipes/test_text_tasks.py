@@ -116,6 +116,7 @@ def write_questions(path, count, random):
     path.write_text(json.dumps({"data": [{"title": "", "paragraphs": entries}]}))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_text_encoder", "plain_export")
 def test_questions_are_answered(tmp_path):
     random = np.random.default_rng(0)
