@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kmmft.encoders.presets import load_text_backbone
-from kmmft.models.generator_parts import check_parts
+from kmmft.models.generator_parts import check_parts, to_width
 from kmmft.models.pretrained_writer import writer_parts
 from kmmft.models.raw_inputs import RawInputs, batch_inputs
 from kmmft.models.shared_configs import sharing
@@ -94,17 +94,12 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         start_tokens = getattr(decoder, "start_tokens", ("start",))
         texts = TokenTexts(tokenizer, max_length, start_tokens)
         check_parts(encoders, decoder, texts, target, read_directly)
-        read = [name for name in encoders if name not in read_directly]
         # === Layers ===
+        names = [*encoders, *([FUSED] if fusion else [])]
         projections = {
-            modality: keras.Sequential(
-                [
-                    keras.layers.LayerNormalization(dtype=decoder.dtype_policy),
-                    keras.layers.Dense(decoder.hidden_dim, dtype=decoder.dtype_policy),
-                ],
-                name=f"{modality}_projection",
-            )
-            for modality in [*read, *([FUSED] if fusion else [])]
+            name: to_width(decoder.hidden_dim, decoder.dtype_policy, name)
+            for name in names
+            if name not in read_directly
         }
         # === Functional model ===
         inputs = batch_inputs(encoders)

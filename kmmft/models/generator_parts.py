@@ -1,4 +1,4 @@
-"""Whether encoders, decoder and tokenizer go together."""
+"""What a generator is made of, and whether encoders and decoder go together."""
 
 from collections.abc import Mapping, Sequence
 
@@ -50,3 +50,16 @@ def check_parts(
             "`target` must be no encoder's name: the text is written, not read. "
             f"Received: target={target!r} and the encoders {list(encoders)}."
         )
+
+
+def to_width(
+    hidden_dim: int, dtype: keras.DTypePolicy, modality: str
+) -> keras.Sequential:
+    """Layers that bring an encoder's normalised tokens to the decoder's width."""
+    return keras.Sequential(
+        [
+            keras.layers.LayerNormalization(dtype=dtype),
+            keras.layers.Dense(hidden_dim, dtype=dtype),
+        ],
+        name=f"{modality}_projection",
+    )
