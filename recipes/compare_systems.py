@@ -171,8 +171,7 @@ def run_system(
     seed: int,
 ) -> dict[str, float]:
     """One run from the pretrained encoders to its numbers."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    kmmft.training.fresh_session(seed, config.dtype_policy)
     train = task.train if labels == 1 else task.train.few(labels, seed)
     share, afterwards = SYSTEMS[method]
     alone = round(share * config.steps)

@@ -175,7 +175,7 @@ def comparison_table(metrics: dict[str, float]) -> Table:
                 metrics[f"{own}test/accuracy"],
                 metrics.get(f"{own}test/agreement"),
                 metrics[f"{own}parameters"],
-                *(metrics[f"{size}{key}"] for key in served),
+                *(metrics.get(f"{size}{key}") for key in served),
             ]
             for name, own, size in rows
         ],

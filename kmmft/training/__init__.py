@@ -6,6 +6,7 @@ from kmmft.training.classifier_fit import fit_classifier
 from kmmft.training.command_line import parse_config, run_recipe
 from kmmft.training.distributed import DistributedTraining
 from kmmft.training.dropout_seeds import DropoutSeeds
+from kmmft.training.fresh_session import fresh_session
 from kmmft.training.gradient_conflicts import project_conflicts
 from kmmft.training.optimizers import SGD, AdamW, UpdateRule, adamw
 from kmmft.training.pair_fit import fit_pairs
@@ -34,6 +35,7 @@ __all__ = [
     "check_one_source",
     "fit_classifier",
     "fit_pairs",
+    "fresh_session",
     "make_strategy",
     "parse_config",
     "project_conflicts",

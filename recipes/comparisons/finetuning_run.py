@@ -6,7 +6,6 @@ import logging
 import pathlib
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 import kmmft
@@ -111,8 +110,7 @@ def run_method(
     seed: int,
 ) -> dict[str, float]:
     """Fine-tunes a fresh model on a few examples and measures it."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    kmmft.training.fresh_session(seed, config.dtype_policy)
     with kmmft.training.make_strategy(config.strategy).scope():
         model = build_model(config, task.class_names, task.questions)
         with kmmft.evaluation.TrainingCost() as cost:

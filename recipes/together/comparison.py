@@ -5,8 +5,6 @@ import math
 import pathlib
 from collections.abc import Mapping
 
-import keras
-
 import kmmft
 from kmmft.evaluation import Table
 
@@ -67,8 +65,7 @@ def _run(
     way: str,
     tasks: list[str],
 ) -> dict[str, float]:
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(config.seed)
+    kmmft.training.fresh_session(config.seed, config.dtype_policy)
     with kmmft.training.make_strategy(config.strategy).scope():
         # All of them, so that a seed means the same first weights.
         models = build_models(config, sources)

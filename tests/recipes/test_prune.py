@@ -9,6 +9,7 @@ import pytest
 import kmmft
 from recipes import prune as recipe
 from recipes.smaller.layers import spread
+from recipes.smaller.measuring import measured
 from tests.models.test_fusion_classifier import make_model
 
 
@@ -99,6 +100,15 @@ def test_the_smallest_that_loses_little_is_chosen():
 def test_bad_settings_end_in_one_line(changes, message):
     with pytest.raises(ValueError, match=message):
         recipe.Config(**changes)
+
+
+def test_a_model_too_slow_for_many_rows_has_no_latency_of_them(tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    served = types.SimpleNamespace(function=None)
+    monkeypatch.setattr(kmmft.export, "load_variant", lambda path: served)
+    monkeypatch.setattr(kmmft.export, "measure_latency", lambda *_, **__: {1: 700.0})
+    found = measured(None, tmp_path, {"question": ["why?"]})
+    assert found == {"size_mb": 0.0, "latency_ms/batch_1": 700.0}
 
 
 def test_layers_are_evenly_spaced():
