@@ -50,6 +50,11 @@ class SelfCritical(StepOption):
     `recipes.captioning` does. Compile the model without metrics, which would compare
     words of two texts, and with `jit_compile=False`, since the reward is Python.
 
+    First train by cross-entropy until drawn texts are worth nearly as much as greedy
+    ones (`log_rewards` tells both). A model that is right greedily and unsure of each
+    word draws almost only what is worse than its greedy text: then a single draw says
+    little, and a batch needs many examples, or each of its examples many times.
+
     Batches hold, beside the model's inputs, `reference_key` int64 `(batch,)`, of which
     the reward knows what belongs to an example; see `reference_keys`.
 

@@ -54,6 +54,12 @@ def seeing_encoders():
 
 
 @pytest.fixture
+def encoders_that_see():
+    with seeing_encoders():
+        yield
+
+
+@pytest.fixture
 def tiny_encoders(monkeypatch):
     """Stands in for the pretrained encoders where their features do not matter."""
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import keras
@@ -87,13 +88,33 @@ TRAINED = {
 }
 
 
+FEW_STEPS = dataclasses.replace(SMOKE, steps=2, batch_size=4, strength=0.0)
+
+
+def noise():
+    random = np.random.default_rng(0)
+    images = random.uniform(0, 255, (12, 32, 32, 3)).astype("float32")
+    return kmmft.data.Examples({"image": images}, np.arange(12) % 3)
+
+
+@functools.cache
+def fresh_model():
+    """Accuracy and probe of a model that was not trained, and its encoder's size."""
+    keras.utils.set_random_seed(0)
+    fresh = finetuning_run.build_model(FEW_STEPS, ["a", "b", "c"], False)
+    encoder = sum(int(np.prod(v.shape)) for v in fresh.encoders["image"].weights)
+    examples = noise()
+    return (
+        data.accuracy(fresh, examples),
+        finetuning_run.probe(fresh, examples),
+        encoder,
+    )
+
+
 @pytest.mark.parametrize("method", finetuning_methods.METHODS)
 def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     """Without steps to speak of, all methods answer as the same fresh model."""
-    config = dataclasses.replace(SMOKE, steps=2, batch_size=4, strength=0.0)
-    random = np.random.default_rng(0)
-    images = random.uniform(0, 255, (12, 32, 32, 3)).astype("float32")
-    examples = kmmft.data.Examples({"image": images}, np.arange(12) % 3)
+    config, examples = FEW_STEPS, noise()
     task = finetuning_run.Task(
         ["a", "b", "c"], False, examples, examples, examples, examples, 0.5
     )
@@ -102,11 +123,9 @@ def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     numbers = finetuning_run.run_method(
         config, task, method=method, labels=4, learning_rate=1e-12, seed=0
     )
-    keras.utils.set_random_seed(0)
-    fresh = finetuning_run.build_model(config, task.class_names, False)
-    assert numbers["test_accuracy"] == data.accuracy(fresh, examples)
-    assert numbers["other_accuracy"] == finetuning_run.probe(fresh, examples)
-    encoder = sum(int(np.prod(v.shape)) for v in fresh.encoders["image"].weights)
+    accuracy, probe, encoder = fresh_model()
+    assert numbers["test_accuracy"] == accuracy
+    assert numbers["other_accuracy"] == probe
     assert numbers["trained_weights"] == HEAD + TRAINED.get(method, encoder)
 
 

@@ -151,7 +151,7 @@ def test_class_names_as_captions(tiny_encoders, tmp_path):
     assert caption({"label": 1}, None).numpy().decode() == f"a {names[1]}"
 
 
-def test_heads_begin_as_ridge_regression(run, tiny_encoders):
+def test_heads_begin_as_ridge_regression(run, encoders_that_see):
     config = dataclasses.replace(
         run[0], projection_dim=0, ridge_start=True, ridge_baseline=True
     )
@@ -165,7 +165,7 @@ def test_heads_begin_as_ridge_regression(run, tiny_encoders):
     np.testing.assert_array_equal(kernel, np.eye(kernel.shape[0]))
 
 
-def test_frozen_encoders_see_the_records(run, tiny_encoders):
+def test_frozen_encoders_see_the_records(run, encoders_that_see):
     source = open_pairs(run[0])
     encoders = contrastive.build_model(run[0]).encoders
     seen = kmmft.evaluation.PairedVectors.encode(encoders, source, "test")

@@ -182,7 +182,7 @@ def test_every_fusion_flag_fuses_image_and_question(name):
     assert fused.shape == (2, 16)
 
 
-def test_unknown_answer_is_named(tmp_path, tiny_encoders):
+def test_unknown_answer_is_named(tmp_path, encoders_that_see):
     directory = manifest_with(tmp_path, answer="purple", split="validation")
     config = dataclasses.replace(
         SMOKE, data=str(directory), output_dir=str(tmp_path / "run"), epochs=1
@@ -192,7 +192,7 @@ def test_unknown_answer_is_named(tmp_path, tiny_encoders):
 
 
 def test_unknown_answer_in_the_test_split_counts_as_wrong(
-    tmp_path, tiny_encoders, monkeypatch
+    tmp_path, encoders_that_see, monkeypatch
 ):
     table = kmmft.evaluation.Table("Not exported: the run above is", ["id"], [])
     monkeypatch.setattr(recipe, "export_and_ask", lambda *_: table)
