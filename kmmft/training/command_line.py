@@ -121,8 +121,9 @@ def run_recipe(
     `--strategy multi_worker` each worker but the first has a run directory of its
     own, `workers/K` in `output_dir`, for its log, its checkpoints and its report.
 
-    A `ValueError` (bad data, a wrong setting) becomes one line on the standard error
-    and exit code 2; anything else keeps its traceback, since it is a fault of ours.
+    A `ValueError` (bad data, a wrong setting) or a missing extra becomes one line on
+    the standard error and exit code 2; anything else keeps its traceback, since it is
+    a fault of ours.
 
     Args:
         main: The recipe's function of its configuration.
@@ -138,7 +139,10 @@ def run_recipe(
             config = _set_up(config)
         main(config)
         return
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
+        # An extra that is to be installed is named by its command.
+        if isinstance(error, ImportError) and "pip install" not in str(error):
+            raise
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
     # Outside the handler the traceback is gone, and the datasets that it held go now:
     # their threads must not wait for an interpreter that is shutting down.

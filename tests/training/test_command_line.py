@@ -65,15 +65,23 @@ def test_help_names_every_flag(capsys):
     assert "--preset {quickstart,smoke}" in printed
 
 
-def test_bad_data_ends_in_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Images must\n  be there."),
+        ImportError("No module 'x'. It needs: pip install kmmft[text_metrics]"),
+    ],
+)
+def test_bad_data_and_missing_extras_end_in_one_line(error, monkeypatch, capsys):
     def main(config):
-        raise ValueError("Images must\n  be there.")
+        raise error
 
     monkeypatch.setattr("sys.argv", ["recipe"])
     with pytest.raises(SystemExit) as stopped:
         run_recipe(main, RecipeConfig, PRESETS)
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: Images must be there.\n"
+    one_line = " ".join(str(error).split())
+    assert capsys.readouterr().err == f"error: {one_line}\n"
 
 
 def test_strategy_is_there_before_the_recipe(monkeypatch, capsys):
@@ -92,10 +100,11 @@ def test_batch_that_the_replicas_cannot_share(monkeypatch, capsys, two_replicas)
     assert "Received: 7 on 2 replicas" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+@pytest.mark.parametrize("error", [KeyError("image"), ImportError("No module 'x'")])
+def test_a_fault_of_ours_keeps_its_traceback(error, monkeypatch):
     def main(config):
-        raise KeyError("image")
+        raise error
 
     monkeypatch.setattr("sys.argv", ["recipe"])
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         run_recipe(main, RecipeConfig, PRESETS)
