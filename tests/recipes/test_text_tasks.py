@@ -248,7 +248,8 @@ def test_metrics_fail_before_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "build_model", lambda *_: None)
     monkeypatch.setattr(writing, "check_lengths", lambda *_: None)
     monkeypatch.setattr(writing, "find_floors", lambda *_: {"copy": texts})
-    rows = [{"text": name, "target": name, "split": name} for name in ("train", "test")]
+    splits = ("train", "validation", "test")
+    rows = [{"text": name, "target": name, "split": name} for name in splits]
     config = write_config(tmp_path, rows, bleu_tokenizer="14b", batch_size=1)
     with (
         kmmft.training.RunDirectory(tmp_path / "run", config) as run,
