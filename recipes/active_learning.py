@@ -51,6 +51,7 @@ class Project(RunDirectory):
 
 def main(config: Config) -> dict[str, float]:
     """Does a round, or a simulation; returns what metrics.json holds."""
+    config.check_data()
     if config.simulate:
         return kmmft.evaluation.show_run(
             config, simulate, lambda metrics: simulation_table(config, metrics)

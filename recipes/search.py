@@ -43,17 +43,12 @@ class Config:
     """Whether to take the index that is in output_dir."""
 
     def __post_init__(self):
-        if bool(self.words) == bool(self.picture):
-            raise ValueError(
-                "Either `--words` or `--picture` must be given. Received: "
-                f"words={self.words!r}, picture={self.picture!r}."
-            )
         if self.k < 1:
             raise ValueError(f"`--k` must be at least 1. Received: {self.k}.")
 
 
 PRESETS = {
-    "default": Config(words="a picture"),
+    "default": Config(),
     "smoke": Config(
         model="runs/contrastive_smoke",
         folder="shapes",
@@ -65,6 +60,7 @@ PRESETS = {
 
 def main(config: Config) -> list[SearchResult]:
     """Searches and writes the page; returns what was found."""
+    kmmft.training.check_one_source(words=config.words, picture=config.picture)
     output = pathlib.Path(config.output_dir)
     folder = pathlib.Path(config.folder)
     if config.folder == "shapes":

@@ -32,9 +32,9 @@ import dataclasses
 import kmmft
 
 from .texts import answering, classifying, tagging, writing
-from .texts.settings import TextConfig
+from .texts.settings import Config
 
-SMOKE = TextConfig(
+SMOKE = Config(
     files="templates",
     output_dir="runs/text_tasks_smoke",
     train_text_encoder=False,
@@ -48,7 +48,7 @@ SMOKE = TextConfig(
     max_bad_fraction=0.0,
 )
 PRESETS = {
-    "default": TextConfig(),
+    "default": Config(),
     "smoke": SMOKE,
     "smoke_write": dataclasses.replace(
         SMOKE,
@@ -77,11 +77,11 @@ PARTS = {
 }
 
 
-def main(config: TextConfig) -> dict[str, float]:
+def main(config: Config) -> dict[str, float]:
     """Trains, tests, reports and exports; returns what metrics.json holds."""
     part = PARTS[config.task]
     return kmmft.evaluation.show_run(config, part.run_once, part.result_table)
 
 
 if __name__ == "__main__":
-    kmmft.training.run_recipe(main, TextConfig, PRESETS, __doc__)
+    kmmft.training.run_recipe(main, Config, PRESETS, __doc__)

@@ -6,7 +6,7 @@ Trials that fall behind are stopped early with `--pruner asha`. The same command
 after a kill, and with a larger `--trials` looks further. Needs `kmmft[tune]`.
 
     python -m recipes.tune --recipe visual_question_answering \\
-        --recipe_flags "--preset quickstart" --trials 20 --pruner asha \\
+        --recipe_flags="--preset quickstart" --trials 20 --pruner asha \\
         --search learning_rate=1e-4..1e-2:log "fusion=concat|bilinear"
     python -m recipes.tune --preset smoke
 """
@@ -31,7 +31,8 @@ class Config:
     recipe: str = ""
     """A recipe, such as contrastive, or any module with Config and PRESETS."""
     recipe_flags: str = ""
-    """Flags that all runs of the recipe have, as on its command line."""
+    """Flags that all runs of the recipe have, as on its command line, behind an equals
+    sign: --recipe_flags="--preset smoke --epochs 2"."""
     search: tuple[str, ...] = ()
     """What to search: NAME=a|b|c, NAME=LOW..HIGH or NAME=LOW..HIGH:log, ..."""
     metric: str = "val_accuracy"

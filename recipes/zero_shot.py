@@ -47,11 +47,9 @@ class Config:
     resume: bool = True
     """Whether a result that is in output_dir may be shown again."""
 
-    def __post_init__(self):
-        kmmft.training.check_one_source(manifest=self.manifest, data=self.data)
-
 
 PRESETS = {
+    "default": Config(),
     "smoke": Config(
         model="runs/contrastive_smoke",
         manifest="shapes",
@@ -65,6 +63,7 @@ PRESETS = {
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them where a manifest is given."""
+    kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     schema = kmmft.data.schema.labelled(text=False, class_names=["any"])
     if config.data:
         return kmmft.data.open_source(config.data, schema)
@@ -91,8 +90,8 @@ def main(config: Config) -> dict[str, float]:
 
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
-    model = kmmft.models.load_dual_encoder(config.model)
     source = open_data(config)
+    model = kmmft.models.load_dual_encoder(config.model)
     templates = config.templates.split("|")
     if config.templates == "imagenet":
         templates = TEMPLATES

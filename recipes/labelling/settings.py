@@ -94,7 +94,6 @@ class Config:
                     f"`--{name}` must be at least 1. Received: {getattr(self, name)}."
                 )
         self._check_methods()
-        self._check_data()
 
     def _check_methods(self) -> None:
         unknown = sorted({self.choose_by, *self.methods} - set(METHODS))
@@ -109,7 +108,8 @@ class Config:
                 f"Received: {', '.join(self.methods)}."
             )
 
-    def _check_data(self) -> None:
+    def check_data(self) -> None:
+        """Raises a ValueError unless there is one source of data with inputs."""
         if bool(self.csv) == bool(self.data) or (self.data and not self.simulate):
             raise ValueError(
                 "Either `--csv` or, with `--simulate`, `--data` must be given. "
@@ -124,6 +124,7 @@ class Config:
 
 
 PRESETS = {
+    "default": Config(),
     "smoke": Config(
         csv="shapes",
         split_column="split",

@@ -11,10 +11,10 @@ from kmmft.evaluation import Example, Table
 from kmmft.models import QuestionAnswerer
 
 from .records import all_records, open_records
-from .settings import TextConfig
+from .settings import Config
 
 
-def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the files."""
     return open_records(
         config,
@@ -27,7 +27,7 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
 
 
 def build_data(
-    config: TextConfig,
+    config: Config,
     source: kmmft.data.RecordSource,
     split: str,
     model: QuestionAnswerer,
@@ -45,7 +45,7 @@ def build_data(
     )
 
 
-def build_model(config: TextConfig) -> QuestionAnswerer:
+def build_model(config: Config) -> QuestionAnswerer:
     encoder = kmmft.encoders.TextPairEncoder.from_preset(
         config.text_encoder, sequence_length=config.sequence_length
     )
@@ -59,7 +59,7 @@ def build_model(config: TextConfig) -> QuestionAnswerer:
     )
 
 
-def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
         known = records_of(config, source, "validation")
@@ -114,7 +114,7 @@ def score(model, records, found) -> dict[str, float]:
 
 
 def records_of(
-    config: TextConfig, source: kmmft.data.RecordSource, split: str
+    config: Config, source: kmmft.data.RecordSource, split: str
 ) -> list[dict]:
     """All records of a split, with answers as `str`."""
     records = all_records(config, source, split)
@@ -144,7 +144,7 @@ def best_threshold(config, model, records) -> tuple[float, float]:
 class AnswerEvaluator(kmmft.evaluation.EpochEvaluator):
     """F1 of the validation questions with the best threshold, after each epoch."""
 
-    def __init__(self, config: TextConfig, records: list[dict]):
+    def __init__(self, config: Config, records: list[dict]):
         super().__init__()
         self.config = config
         self.records = records

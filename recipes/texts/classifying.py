@@ -11,7 +11,7 @@ from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
 from .records import all_records
-from .settings import TextConfig
+from .settings import Config
 
 # Columns of the made-up texts by task: text, and class or number.
 TEMPLATE_COLUMNS = {
@@ -27,7 +27,7 @@ TITLES = {
 }
 
 
-def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the file."""
     config.check_data()
     if config.data:
@@ -63,7 +63,7 @@ def check_marks(source: kmmft.data.RecordSource) -> None:
                 )
 
 
-def build_records(config: TextConfig) -> None:
+def build_records(config: Config) -> None:
     columns = (config.text_column, config.label_column)
     manifest, split_column = config.files, config.split_column
     if manifest == "templates":
@@ -85,7 +85,7 @@ def build_records(config: TextConfig) -> None:
 
 
 def build_data(
-    config: TextConfig,
+    config: Config,
     source: kmmft.data.RecordSource,
     split: str,
     model: FusionClassifier,
@@ -115,7 +115,7 @@ def build_data(
 
 
 def build_model(
-    config: TextConfig, source: kmmft.data.RecordSource, targets: np.ndarray
+    config: Config, source: kmmft.data.RecordSource, targets: np.ndarray
 ) -> FusionClassifier:
     pairs = "text_pair" in source.features
     kind = kmmft.encoders.TextPairEncoder if pairs else kmmft.encoders.TextEncoder
@@ -145,7 +145,7 @@ def labels_of(source: kmmft.data.RecordSource, split: str) -> np.ndarray:
     return np.array(list(records.as_numpy_iterator()))
 
 
-def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     learnt = labels_of(source, "train")
     with kmmft.data.clear_data_errors(source):

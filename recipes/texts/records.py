@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import kmmft
 
-from .settings import TextConfig
+from .settings import Config
 
 
 def open_records(
-    config: TextConfig,
+    config: Config,
     build: Callable,
     name: str,
     template: str,
@@ -48,7 +48,7 @@ def open_records(
 
 
 def all_records(
-    config: TextConfig, source: kmmft.data.RecordSource, split: str
+    config: Config, source: kmmft.data.RecordSource, split: str
 ) -> list[dict]:
     """The records of a split that can be read; too many others are an error."""
     return kmmft.data.first_records(

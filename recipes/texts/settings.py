@@ -10,7 +10,7 @@ TASKS = (*CLASSIFICATIONS, "regress", "tag", "answer", "write")
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig(kmmft.training.RecipeConfig):
+class Config(kmmft.training.RecipeConfig):
     """Settings of one run."""
 
     task: str = "classify"

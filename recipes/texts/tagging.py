@@ -12,10 +12,10 @@ from kmmft.evaluation import Example, Table
 from kmmft.models import TokenClassifier
 
 from .records import all_records, open_records
-from .settings import TextConfig
+from .settings import Config
 
 
-def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the files."""
     return open_records(
         config,
@@ -28,7 +28,7 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
 
 
 def build_data(
-    config: TextConfig,
+    config: Config,
     source: kmmft.data.RecordSource,
     split: str,
     model: TokenClassifier,
@@ -45,7 +45,7 @@ def build_data(
     )
 
 
-def build_model(config: TextConfig, tag_names: list[str]) -> TokenClassifier:
+def build_model(config: Config, tag_names: list[str]) -> TokenClassifier:
     encoder = kmmft.encoders.TextEncoder.from_preset(
         config.text_encoder, sequence_length=config.sequence_length
     )
@@ -54,7 +54,7 @@ def build_model(config: TextConfig, tag_names: list[str]) -> TokenClassifier:
 
 
 def sentences(
-    config: TextConfig, source: kmmft.data.RecordSource, split: str
+    config: Config, source: kmmft.data.RecordSource, split: str
 ) -> tuple[list[list[str]], list[list[str]], list[str]]:
     """Words, tags and ids of a split's sentences."""
     names = source.features["tags"].feature.names
@@ -67,7 +67,7 @@ def sentences(
 class EntityEvaluator(kmmft.evaluation.EpochEvaluator):
     """Entity F1 of the validation sentences, after each epoch."""
 
-    def __init__(self, config: TextConfig, source: kmmft.data.RecordSource):
+    def __init__(self, config: Config, source: kmmft.data.RecordSource):
         super().__init__()
         self.batch_size = config.batch_size
         self.words, self.targets, _ = sentences(config, source, "validation")
@@ -81,7 +81,7 @@ class EntityEvaluator(kmmft.evaluation.EpochEvaluator):
         return ["entity_f1"]
 
 
-def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     names = source.features["tags"].feature.names
     with kmmft.data.clear_data_errors(source):

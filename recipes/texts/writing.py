@@ -14,7 +14,7 @@ from kmmft.evaluation import Example, Table, WrittenTexts
 from kmmft.models import FusionGenerator
 
 from .records import all_records
-from .settings import TextConfig
+from .settings import Config
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ COLUMNS = {
 }
 
 
-def open_data(config: TextConfig) -> kmmft.data.RecordSource:
+def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the file."""
     config.check_data()
     directory = config.data or config.data_folder / "texts/1.0.0"
@@ -52,7 +52,7 @@ def open_data(config: TextConfig) -> kmmft.data.RecordSource:
     return kmmft.data.check_splits(source)
 
 
-def build_records(config: TextConfig) -> None:
+def build_records(config: Config) -> None:
     columns = (config.text_column, config.target_column, config.split_column or None)
     manifest, share = config.files, 0.05
     if manifest == "templates":
@@ -73,7 +73,7 @@ def build_records(config: TextConfig) -> None:
 
 
 def build_data(
-    config: TextConfig,
+    config: Config,
     source: kmmft.data.RecordSource,
     split: str,
     model: FusionGenerator,
@@ -98,7 +98,7 @@ def build_data(
     )
 
 
-def build_model(config: TextConfig, records: list[dict]) -> FusionGenerator:
+def build_model(config: Config, records: list[dict]) -> FusionGenerator:
     """A BART or T5 as a whole, or another encoder and a decoder from scratch."""
     options = {"max_length": config.target_length, "search": search(config)}
     if config.text_encoder == "scratch":
@@ -126,7 +126,7 @@ def build_model(config: TextConfig, records: list[dict]) -> FusionGenerator:
     )
 
 
-def whole_model(config: TextConfig, options: dict) -> FusionGenerator:
+def whole_model(config: Config, options: dict) -> FusionGenerator:
     """A pretrained encoder and its decoder."""
     model = FusionGenerator.from_preset(
         config.text_encoder, config.sequence_length, keep=config.keep, **options
@@ -135,9 +135,7 @@ def whole_model(config: TextConfig, options: dict) -> FusionGenerator:
     return model
 
 
-def small_encoder(
-    config: TextConfig, records: list[dict]
-) -> kmmft.encoders.TextEncoder:
+def small_encoder(config: Config, records: list[dict]) -> kmmft.encoders.TextEncoder:
     """A BERT with random weights, for the word pieces of the training texts."""
     texts = [
         text for record in records for text in (record["text"], *record["targets"])
@@ -157,13 +155,13 @@ def small_encoder(
     )
 
 
-def search(config: TextConfig) -> kmmft.models.Greedy | kmmft.models.BeamSearch:
+def search(config: Config) -> kmmft.models.Greedy | kmmft.models.BeamSearch:
     if config.num_beams == 1:
         return kmmft.models.Greedy()
     return kmmft.models.BeamSearch(config.num_beams, config.length_penalty)
 
 
-def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, float]:
+def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
     metrics = {}
     with kmmft.data.clear_data_errors(source):
@@ -195,7 +193,7 @@ def run_once(config: TextConfig, run: kmmft.training.RunDirectory) -> dict[str, 
     return metrics
 
 
-def scores(config: TextConfig, written: dict[str, WrittenTexts]) -> dict[str, float]:
+def scores(config: Config, written: dict[str, WrittenTexts]) -> dict[str, float]:
     """Metrics of texts by what they are called, such as `nearest/bleu`."""
     return {
         f"{prefix}/{name}": value
@@ -224,7 +222,7 @@ def finish(run, model, source, records, written, metrics) -> None:
 
 
 def records_of(
-    config: TextConfig, source: kmmft.data.RecordSource, split: str
+    config: Config, source: kmmft.data.RecordSource, split: str
 ) -> list[dict]:
     """All records of a split, with targets as `str`."""
     records = all_records(config, source, split)
@@ -233,9 +231,7 @@ def records_of(
     return records
 
 
-def check_lengths(
-    config: TextConfig, model: FusionGenerator, records: list[dict]
-) -> None:
+def check_lengths(config: Config, model: FusionGenerator, records: list[dict]) -> None:
     """Tells how many training texts are cut; raises if most of the targets are."""
     looked = records[:LOOKED_AT]
     targets = [text for record in looked for text in record["targets"]]

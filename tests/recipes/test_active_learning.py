@@ -179,7 +179,7 @@ def test_ways_of_choosing():
 )
 def test_bad_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
-        recipe.Config(**{"csv": "texts.csv", **changes})
+        recipe.main(recipe.Config(**{"csv": "texts.csv", **changes}))
 
 
 def test_bad_files_are_named(known, tmp_path):

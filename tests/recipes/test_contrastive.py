@@ -211,11 +211,11 @@ def test_settings_are_checked_before_the_run():
     with pytest.raises(ValueError, match="`--template` needs"):
         dataclasses.replace(SMOKE, flyp=True, template="photo")
     with pytest.raises(ValueError, match="Either `--manifest` or `--data`"):
-        zero_shot.Config()
+        zero_shot.open_data(zero_shot.Config())
     with pytest.raises(ValueError, match="Either `--words` or `--picture`"):
-        search.Config()
+        search.main(search.Config())
     with pytest.raises(ValueError, match="`--k` must be"):
-        search.Config(words="a", k=0)
+        search.Config(k=0)
 
 
 def test_missing_model_and_pictures_are_named(model, tmp_path):
