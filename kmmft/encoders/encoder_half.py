@@ -1,5 +1,6 @@
 """What the encoder halves of larger backbones have in common."""
 
+import copy
 import uuid
 
 import keras
@@ -45,7 +46,7 @@ class EncoderHalf(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
+        # A copy: KerasHub's Gemma 3 writes into the config that it is made from.
+        own = copy.deepcopy(config["backbone"])
+        backbone = keras.saving.deserialize_keras_object(own, custom_objects)
         return freeze_as_configured(cls(**{**config, "backbone": backbone}))

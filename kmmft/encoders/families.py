@@ -53,7 +53,7 @@ class TextFamily:
         pooling: The authors' pooling: `"cls"`, `"last"`, `"mean"` or `"pooler"`.
         start: Whether the tokenizer's start token is put before the text.
         end_piece: Token that is put after the text, where that is not the tokenizer's
-            end token.
+            end token; an empty text for none.
         separators: End tokens between two texts that are read together.
         clean: String operation before the tokenizer, or `None`.
         fixed_length: Whether the backbone takes only its full length.
@@ -132,6 +132,7 @@ IMAGE_FAMILIES = {
         "pooler", HALF, tokens_layer="post_layer_norm"
     ),
     PaliGemmaVit: ImageFamily(normalisation=HALF),
+    _models.Gemma3VisionEncoder: ImageFamily(normalisation=HALF),
     _models.SwinTransformerBackbone: ImageFamily(),
     _models.MiTBackbone: ImageFamily(),
     _models.ViTDetBackbone: ImageFamily(),
@@ -196,7 +197,9 @@ def text_family(backbone: keras.Model) -> TextFamily:
     if isinstance(backbone, Seq2SeqEncoder) and backbone.uses_start_token:
         return dataclasses.replace(family, start=True, separators=2)  # BART
     if isinstance(backbone, PromptEncoder):
-        return dataclasses.replace(family, clean=backbone.complete)
+        family = dataclasses.replace(family, clean=backbone.complete)
+        if not backbone.is_whole:  # Gemma 3: the rest is the decoder's
+            family = dataclasses.replace(family, start=False, end_piece="")
     return family
 
 

@@ -26,6 +26,8 @@ def image_features(
     """
     _count_positions(backbone)
     inputs = backbone.input
+    if len(backbone.inputs[0].shape) == 5:  # Gemma 3's: several images
+        image = ops.expand_dims(image, 1)
     if isinstance(inputs, dict):
         image = {next(iter(inputs)): image}
     model = _with_tokens(backbone, family)

@@ -134,7 +134,7 @@ class ImageEncoder(keras.Model):
                 MetaCLIP 2 come with their projection unless `projection` is given.
         """
         tower, projection = presets.image_tower(backbone)
-        own = tower.inputs[0].shape[1:3]
+        own = tower.inputs[0].shape[-3:-1]
         if image_size is not None and None not in own and own != _pair(image_size):
             tower = resize_backbone(tower, _pair(image_size))
         kwargs = {"projection": projection, **kwargs}

@@ -33,6 +33,9 @@ def image_tower(
     """
     if isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
         return backbone.vit_encoder, None
+    if isinstance(backbone, keras_hub.models.Gemma3Backbone):
+        # One of text alone stays what it is, which is no image encoder.
+        return backbone.vision_encoder or backbone, None
     if not isinstance(backbone, _DUAL_TOWERS):
         return backbone, None
     projection = getattr(backbone, "vision_projection", None)

@@ -1,4 +1,4 @@
-"""How a PaliGemma reads its prompt."""
+"""How a PaliGemma or a Gemma 3 reads its prompt."""
 
 import keras
 import keras_hub
@@ -7,18 +7,21 @@ from keras import ops
 
 from kmmft.encoders.encoder_half import EncoderHalf
 
+_BACKBONES = (keras_hub.models.PaliGemmaBackbone, keras_hub.models.Gemma3Backbone)
+
 
 @keras.saving.register_keras_serializable("kmmft")
 class PromptEncoder(EncoderHalf):
-    """The words' vectors of a PaliGemma backbone, without its other weights.
+    """The words' vectors of a PaliGemma or Gemma 3 backbone, without other weights.
 
-    What makes more of them is the decoder, `kmmft.models.PaliGemmaDecoder`, which
-    reads them beside the image's. Shares its layer with `backbone`. As the backbone of
-    a `TextEncoder` it makes prompts of texts: `<bos>`, what stands before each text,
-    the text, what stands after it, and a line break.
+    What makes more of them is the decoder, `kmmft.models.PaliGemmaDecoder` or
+    `Gemma3Decoder`, which reads them beside the image's. Shares its layer with
+    `backbone`. As the backbone of a `TextEncoder` it makes prompts of texts: what
+    stands before each text, the text, and what stands after it; of a PaliGemma between
+    `<bos>` and a line break.
 
     Args:
-        backbone: A `keras_hub.models.PaliGemmaBackbone`.
+        backbone: A `keras_hub.models.PaliGemmaBackbone` or `Gemma3Backbone`.
         before: Stands before each text, such as `"answer en "`.
         after: Stands after each text.
 
@@ -30,7 +33,7 @@ class PromptEncoder(EncoderHalf):
         float tensor `(batch, length, hidden_dim)`.
 
     Raises:
-        ValueError: If `backbone` is no PaliGemma.
+        ValueError: If `backbone` is neither.
 
     Example:
         >>> pali_gemma = keras_hub.models.PaliGemmaBackbone(
@@ -44,14 +47,15 @@ class PromptEncoder(EncoderHalf):
 
     References:
         - [Beyer et al., 2024](https://arxiv.org/abs/2407.07726), section 3.1.
+        - [Gemma Team, 2025](https://arxiv.org/abs/2503.19786), section 3.
     """
 
     def __init__(
         self, backbone: keras.Model, before: str = "", after: str = "", **kwargs
     ):
-        if not isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
+        if not isinstance(backbone, _BACKBONES):
             raise ValueError(
-                "`backbone` must be a PaliGemmaBackbone. "
+                "`backbone` must be a PaliGemmaBackbone or a Gemma3Backbone. "
                 f"Received: backbone of type {type(backbone).__name__}"
             )
         # === Functional model ===
@@ -66,6 +70,7 @@ class PromptEncoder(EncoderHalf):
         self._keep_config(backbone)
         self.before = before
         self.after = after
+        self.is_whole = isinstance(backbone, keras_hub.models.PaliGemmaBackbone)
 
     def complete(self, texts: tf.Tensor) -> tf.Tensor:
         """Strings with what stands before and after them."""

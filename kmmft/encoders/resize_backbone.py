@@ -25,8 +25,8 @@ def resize_backbone(
         A new backbone; `backbone` is unchanged.
 
     Raises:
-        ValueError: If a PaliGemma's images would not be square, or not in whole
-            patches.
+        ValueError: If the images of a PaliGemma or a Gemma 3 would not be square, or
+            not in whole tokens.
 
     Example:
         >>> import keras_hub
@@ -41,7 +41,7 @@ def resize_backbone(
     """
     config = backbone.get_config()
     resized = type(backbone).from_config({**config, **_size(config, image_size)})
-    old_size = backbone.inputs[0].shape[1:3]
+    old_size = backbone.inputs[0].shape[-3:-1]
     for old, new in zip(backbone.weights, resized.weights, strict=True):
         if old.shape == new.shape:
             new.assign(old)
@@ -62,7 +62,7 @@ def checked_image_size(
     Raises:
         ValueError: If it takes no images of `image_size`.
     """
-    own = tuple(backbone.inputs[0].shape[1:3])
+    own = tuple(backbone.inputs[0].shape[-3:-1])
     if image_size is None:
         return tuple(size or 224 for size in own)
     if isinstance(image_size, int):
@@ -81,8 +81,8 @@ def _size(config: dict, image_size: tuple[int, int]) -> dict:
     if "image_size" not in config:
         key = "input_shape" if "input_shape" in config else "image_shape"
         return {key: (*image_size, 3)}
-    # PaliGemma's
-    side, patch = image_size[0], config["patch_size"]
+    # PaliGemma's, or Gemma 3's, which makes a token of several patches.
+    side, patch = image_size[0], config["patch_size"] * config.get("pool_size", 1)
     if set(image_size) != {side} or side % patch:
         raise ValueError(
             f"`image_size` must be square, and a multiple of {patch}, for this "

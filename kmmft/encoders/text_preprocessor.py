@@ -87,7 +87,7 @@ class TextPreprocessor:
         # Built here, because a loaded tokenizer learns its vocabulary late.
         start = [self._special(f"{name}_token_id") for name in self.start_tokens]
         start = [number for number in start if number is not None]
-        end = self._end()
+        end = self.end_id()
         tokens = self.tokens(texts)
         if self.keep == "end":
             room = self.sequence_length - len(start) - (end is not None)
@@ -105,14 +105,17 @@ class TextPreprocessor:
         padding_mask = tf.ensure_shape(padding_mask, shape)
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
-    def _end(self) -> int | None:
+    def end_id(self) -> int | None:
+        """Id of the token that is put after a text; `None` if there is none."""
         piece = self.family.end_piece
         if piece is None:
             return self._special("end_token_id")
+        if not piece:
+            return None
         number = self.tokenizer.token_to_id(piece)
         if self.tokenizer.id_to_token(number) != piece:
             raise ValueError(
-                f"The tokenizer must have the token {piece!r}, which ends a prompt. "
+                f"The tokenizer must have the token {piece!r}, which ends a text. "
                 f"Received: a {type(self.tokenizer).__name__} without it."
             )
         return number

@@ -8,6 +8,7 @@ from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.fusion_classifier import FusionClassifier
 from kmmft.models.fusion_generator import FusionGenerator
+from kmmft.models.gemma3_decoder import Gemma3Decoder
 from kmmft.models.image_tokenizer import ImageTokenizer
 from kmmft.models.load_dual_encoder import load_dual_encoder
 from kmmft.models.load_fusion_classifier import load_fusion_classifier
@@ -37,6 +38,7 @@ __all__ = [
     "FixedWeights",
     "FusionClassifier",
     "FusionGenerator",
+    "Gemma3Decoder",
     "GradNorm",
     "Greedy",
     "ImageTokenizer",

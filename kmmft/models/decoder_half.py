@@ -28,6 +28,6 @@ def decoder_half(backbone: keras.Model) -> BartDecoder | T5Decoder:
         if isinstance(backbone, kind):
             return decoder(backbone)
     raise ValueError(
-        "A pretrained writer must be a BART, a T5 or a PaliGemma. Received: "
+        "A pretrained writer must be a BART, a T5, a PaliGemma or a Gemma 3. Received: "
         f"{type(backbone).__name__}. Give other encoders a CrossAttentionDecoder."
     )

@@ -34,7 +34,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     Args:
         encoders: Encoders by modality, as for `FusionClassifier`. One or more.
         decoder: `kmmft.models.CrossAttentionDecoder`; `PrefixDecoder` for a pretrained
-            language model; `BartDecoder`, `T5Decoder` or `PaliGemmaDecoder`.
+            language model; `Bart`-, `T5`-, `PaliGemma`- or `Gemma3Decoder`.
         tokenizer: The KerasHub tokenizer of the texts that are written, with as many
             words as the decoder (a few more or less for pretrained ones).
         max_length: Longest text in tokens, start and end included.
@@ -92,7 +92,8 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     ):
         encoders = dict(encoders)
         start_tokens = getattr(decoder, "start_tokens", ("start",))
-        texts = TokenTexts(tokenizer, max_length, start_tokens)
+        end_piece = getattr(decoder, "end_piece", None)
+        texts = TokenTexts(tokenizer, max_length, start_tokens, end_piece)
         check_parts(encoders, decoder, texts, target, read_directly)
         # === Layers ===
         names = [*encoders, *([FUSED] if fusion else [])]
@@ -136,7 +137,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         load_weights: bool = True,
         **kwargs,
     ) -> "FusionGenerator":
-        """A pretrained BART or T5, which turns `text` into text, or a PaliGemma.
+        """A pretrained BART or T5 (`text` to text), or a PaliGemma or a Gemma 3.
 
         Args:
             handle: As in `kmmft.encoders.TextEncoder.from_preset`.
@@ -146,7 +147,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
             **kwargs: Further arguments of `from_backbone`.
 
         Raises:
-            ValueError: If there is no such model, or `from_backbone` does not take it.
+            ValueError: If there is none, or `from_backbone` does not take it.
 
         Example::
 
@@ -155,10 +156,8 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 "pali_gemma_3b_224", 32, 16, prompt="answer en {question}"
             )
         """
-        backbone, tokenizer, _ = load_text_backbone(handle, load_weights)
-        return cls.from_backbone(
-            backbone, tokenizer, sequence_length, max_length, **kwargs
-        )
+        parts = load_text_backbone(handle, load_weights)[:2]
+        return cls.from_backbone(*parts, sequence_length, max_length, **kwargs)
 
     @classmethod
     def from_backbone(
@@ -175,21 +174,21 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         """As `from_preset`, of a backbone: its parts, which are read as they are.
 
         Args:
-            backbone: KerasHub's `BartBackbone`, `T5Backbone` or `PaliGemmaBackbone`.
-            tokenizer: Its tokenizer.
+            backbone: KerasHub's BART, T5, PaliGemma or Gemma 3 (that sees images).
+            tokenizer: Its own.
             sequence_length, max_length: As in `from_preset`.
             keep: Which part of a text that is too long is read; see `TextEncoder`.
-            prompt: What a PaliGemma reads beside the image. Default: `"caption en"`.
-                A name in braces stands for a text of each example, which has this name
-                in the batch: `"answer en {question}"`.
-            image_size: Side of a PaliGemma's images. Default: the backbone's own.
+            prompt: Read beside an image, with at most one name of a text in the batch:
+                `"answer en {question}"`. Of a Gemma 3 it is the user's turn, unless it
+                has `<start_of_image>` where the image stands: then it is all.
+            image_size: Side of their images. Default: the backbone's own.
             **kwargs: Further arguments of `FusionGenerator`.
 
         Raises:
             ValueError: If it is another backbone, or these do not suit it.
         """
-        options = (sequence_length, keep, prompt, image_size)
-        parts = writer_parts(backbone, tokenizer, *options)
+        options = (tokenizer, sequence_length, keep, prompt, image_size)
+        parts = writer_parts(backbone, *options)
         return cls(**{**parts, **kwargs}, tokenizer=tokenizer, max_length=max_length)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:

@@ -1,5 +1,7 @@
 """What the decoder halves of larger backbones have in common."""
 
+import copy
+
 import keras
 
 from kmmft.encoders.encoder_half import shared_config
@@ -32,5 +34,7 @@ class PretrainedDecoder:
 
     @classmethod
     def from_config(cls, config: dict):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        # A copy: KerasHub's Gemma 3 writes into the config that it is made from.
+        own = copy.deepcopy(config["backbone"])
+        backbone = keras.saving.deserialize_keras_object(own)
         return freeze_as_configured(cls(**{**config, "backbone": backbone}))

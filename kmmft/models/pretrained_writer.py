@@ -1,7 +1,5 @@
 """The parts of a pretrained writer: what it reads with, and what it writes with."""
 
-import string
-
 import keras
 import keras_hub
 import tensorflow as tf
@@ -10,7 +8,9 @@ from kmmft.encoders import ImageEncoder, PromptEncoder, TextEncoder
 from kmmft.encoders.families import text_family
 from kmmft.encoders.text_preprocessor import TextPreprocessor
 from kmmft.models.decoder_half import decoder_half
+from kmmft.models.gemma3_parts import gemma3_parts
 from kmmft.models.pali_gemma_decoder import PaliGemmaDecoder
+from kmmft.models.prompt_field import split_prompt
 
 _PROMPT = "caption en"
 
@@ -37,10 +37,13 @@ def writer_parts(
     if isinstance(backbone, keras_hub.models.PaliGemmaBackbone):
         options = (prompt or _PROMPT, image_size)
         return _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, *options)
+    if isinstance(backbone, keras_hub.models.Gemma3Backbone):
+        options = (sequence_length, keep, prompt, image_size)
+        return gemma3_parts(backbone, tokenizer, *options)
     decoder = decoder_half(backbone)
     if (prompt, image_size) != (None, None):
         raise ValueError(
-            "`prompt` and `image_size` are for a PaliGemma. Received: "
+            "`prompt` and `image_size` are for a PaliGemma or a Gemma 3. Received: "
             f"prompt={prompt!r}, image_size={image_size} and a "
             f"{type(backbone).__name__}. Leave them out."
         )
@@ -54,7 +57,7 @@ def writer_parts(
 
 
 def _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, prompt, image_size):
-    before, modality, after = _split_prompt(prompt)
+    before, modality, after = split_prompt(prompt)
     reader = PromptEncoder(backbone, before, after)
     prompt_ids = _prompt_ids(reader, tokenizer, sequence_length)
     # As it was trained: the whole image, out of shape.
@@ -68,26 +71,6 @@ def _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, prompt, image_
         "decoder": PaliGemmaDecoder(backbone, prompt_ids),
         "read_directly": list(encoders),
     }
-
-
-def _split_prompt(prompt: str) -> tuple[str, str | None, str]:
-    """What stands before a prompt's field, the field's name, what stands after it."""
-    try:
-        parts = list(string.Formatter().parse(prompt))
-        names = [part[1] for part in parts if part[1] is not None]
-    except ValueError:  # a brace alone
-        parts, names = [], ["image"]
-    if len(names) > 1 or not all(n.isidentifier() and n != "image" for n in names):
-        raise ValueError(
-            "`prompt` must be a text, with the name of at most one other text in "
-            "braces, such as 'caption en' or 'answer en {question}'. "
-            f"Received: prompt={prompt!r}."
-        )
-    if not names:
-        return "".join(part[0] for part in parts), None, ""
-    place = next(i for i, part in enumerate(parts) if part[1] is not None) + 1
-    before = "".join(part[0] for part in parts[:place])
-    return before, names[0], "".join(part[0] for part in parts[place:])
 
 
 def _prompt_ids(

@@ -22,6 +22,7 @@ class TokenTexts:
             lose their end.
         start_tokens: What stands before each text: names of the tokenizer's special
             tokens. Some pretrained decoders expect others than the start token.
+        end_piece: Token that ends a text. Default: the tokenizer's end token.
 
     Attributes:
         start_ids: Ids of what stands before each text.
@@ -49,6 +50,7 @@ class TokenTexts:
         tokenizer: keras.layers.Layer,
         max_length: int,
         start_tokens: Sequence[str] = ("start",),
+        end_piece: str | None = None,
     ):
         least = len(start_tokens) + 2
         if max_length < least:
@@ -59,8 +61,9 @@ class TokenTexts:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.start_tokens = tuple(start_tokens)
+        family = TextFamily(end_piece=end_piece)
         self._pack = TextPreprocessor(
-            tokenizer, max_length, TextFamily(), start_tokens=start_tokens
+            tokenizer, max_length, family, start_tokens=start_tokens
         )
         self._unpack = tf.function(
             self._unpack_batch,
@@ -81,7 +84,9 @@ class TokenTexts:
 
     @property
     def end_id(self) -> int:
-        return self._special("end_token_id")
+        if self._pack.family.end_piece is None:
+            return self._special("end_token_id")
+        return self._pack.end_id()
 
     @property
     def pad_id(self) -> int:

@@ -260,7 +260,9 @@ def test_bad_prompts(backbone, options, message):
 
 def test_bad_parts(backbone):
     gemma = keras_hub.models.GemmaBackbone(60, 1, 2, 1, 8, 16, 4)
-    with pytest.raises(ValueError, match=r"a BART, a T5 or a PaliGemma.*GemmaBack"):
+    with pytest.raises(
+        ValueError, match=r"a BART, a T5, a PaliGemma or a Gemma 3.*GemmaBack"
+    ):
         make_model(gemma, prompt=None)
     bart = keras_hub.models.BartBackbone(60, 1, 2, 8, 16)
     with pytest.raises(ValueError, match=r"are for a PaliGemma.*prompt='a'.*BartBack"):

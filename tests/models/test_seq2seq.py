@@ -187,7 +187,7 @@ def test_which_part_of_a_long_text_is_kept(keep):
 
 def test_bad_parts(tmp_path):
     bert, tokenizer = TEXTS["bert"]()
-    with pytest.raises(ValueError, match=r"must be a BART, a T5 or a PaliGemma.*BertB"):
+    with pytest.raises(ValueError, match=r"must be a BART, a T5, a PaliGemma.*BertB"):
         FusionGenerator.from_backbone(bert, tokenizer, 8, 9)
     for decoder in (kmmft.models.BartDecoder, kmmft.models.T5Decoder):
         with pytest.raises(ValueError, match=r"`backbone` must be .*BertBackbone"):

@@ -1,4 +1,4 @@
-"""Captioning and answering with `--pretrained_writer`, of a small PaliGemma."""
+"""Captioning and answering with `--pretrained_writer`, of small pretrained models."""
 
 import dataclasses
 import io
@@ -12,6 +12,8 @@ import tensorflow as tf
 
 import kmmft
 from recipes import captioning, visual_question_answering
+from recipes.captions.models import build_model
+from tests.models import gemma3_cases
 from tests.models.pali_gemma_cases import make_backbone
 
 TEXTS = [
@@ -121,6 +123,36 @@ def test_low_rank_changes_answer_questions(preset, tmp_path, float32_again):
     served = tf.saved_model.load(tmp_path / "export/1").signatures["serving_default"]
     texts = served(**{name: tf.constant(own) for name, own in raw.items()})["text"]
     assert texts.shape == (4,)
+
+
+def test_a_gemma3_directory_is_a_writer(tmp_path):
+    backbone = gemma3_cases.make_backbone()
+    backbone.save_to_preset(tmp_path)
+    gemma3_cases.make_tokenizer().save_to_preset(tmp_path)
+    config = dataclasses.replace(
+        captioning.PRESETS["smoke"],
+        pretrained_writer=str(tmp_path),
+        prompt="the cat",
+        image_size=8,
+        lora_rank=2,
+    )
+    model = build_model(config, [])
+    expected = gemma3_cases.make_model(backbone, prompt="the cat", target="caption")
+    assert model.decoder.before_image == expected.decoder.before_image
+    assert model.decoder.after_image == expected.decoder.after_image
+    # The low-rank changes are in the decoder, and begin at zero.
+    assert len(model.trainable_variables) == 4
+    length = config.sequence_length - 1
+    inputs = {
+        "image": np.ones((2, 8, 8, 3)),
+        "target_token_ids": np.ones((2, length), "int32"),
+        "target_padding_mask": np.ones((2, length), bool),
+    }
+    logits = np.array(model(inputs))
+    context = expected.encoders["image"](inputs["image"])["tokens"]
+    mask = np.ones(context.shape[:2], bool)
+    own = expected.decoder(inputs["target_token_ids"], context, mask)
+    np.testing.assert_allclose(logits, own, atol=1e-5)
 
 
 @pytest.mark.parametrize(

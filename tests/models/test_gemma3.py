@@ -1,0 +1,291 @@
+"""Gemma 3 as the parts of one model, against KerasHub."""
+
+import json
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+from kmmft.models import BeamSearch, FusionGenerator, Gemma3Decoder
+from tests.export.test_export_model import answers_here
+from tests.models.gemma3_cases import (
+    END,
+    IMAGE_PIECES,
+    PROMPT,
+    TURN,
+    logits_by_kerashub,
+    make_backbone,
+    make_model,
+    make_tokenizer,
+    packed_by_kerashub,
+)
+from tests.models.pali_gemma_cases import (
+    ANSWERS,
+    LENGTH,
+    QUESTIONS,
+    lesson,
+    raw_of,
+)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    # Windows smaller than an image, and weights that write several words.
+    return make_backbone(
+        noise=0.2,
+        seed=2,
+        num_layers=2,
+        use_sliding_window_attention=True,
+        sliding_window_size=8,
+    )
+
+
+@pytest.fixture(scope="module")
+def model(backbone):
+    return make_model(backbone)
+
+
+def assert_near(values, expected):
+    values, expected = np.array(values), np.array(expected)
+    assert np.abs(values - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def assert_lessons_equal(model, backbone):
+    inputs, words, weights = lesson(model)
+    # KerasHub ends a text with the token that ends documents.
+    answers = [answer + END for answer in ANSWERS]
+    theirs, their_words, their_weights = packed_by_kerashub(model.tokenizer, answers)
+    their_words, their_kept = np.array(their_words), np.array(their_weights)
+    # All that both teach, but of the longest answer, which is cut here.
+    kept, their_kept = weights.numpy() > 0, their_kept & (their_words != 1)
+    kept[3] = their_kept[3] = False
+    np.testing.assert_array_equal(words.numpy()[kept], their_words[their_kept])
+    assert kept.sum() == 15
+    logits = np.array(model(inputs))[kept]
+    expected = logits_by_kerashub(backbone, theirs)[their_kept]
+    assert_near(logits, expected)
+
+
+def test_lessons_equal_kerashubs(model, backbone):
+    assert_lessons_equal(model, backbone)
+
+
+def test_lessons_equal_kerashubs_without_windows():
+    # The other kind of a Gemma 3's blocks, and all that a backbone may set.
+    backbone = make_backbone(
+        num_layers=1,
+        final_logit_soft_cap=30,
+        attention_logit_soft_cap=50,
+        global_rope_scaling_factor=8.0,
+        num_key_value_heads=2,
+        use_post_ffw_norm=False,
+    )
+    assert_lessons_equal(make_model(backbone), backbone)
+
+
+def test_greedy_texts_are_kerashubs_likeliest_words(model, backbone):
+    written = model.generate_tokens(model.preprocess(raw_of(model))).numpy()[:, 1:]
+    theirs = {k: np.array(v) for k, v in packed_by_kerashub(model.tokenizer).items()}
+    rows, places = np.arange(4), theirs["padding_mask"].sum(axis=1)
+    expected = []
+    for place in range(LENGTH - 1):
+        logits = logits_by_kerashub(backbone, theirs)[rows, places + place - 1]
+        expected.append(logits.argmax(axis=1))
+        theirs["token_ids"][rows, places + place] = expected[-1]
+        theirs["padding_mask"][rows, places + place] = True
+    expected = np.stack(expected, axis=1)
+    until = np.cumsum(expected == model._texts.end_id, axis=1) == 0
+    np.testing.assert_array_equal(written[until], expected[until])
+    assert len(set(map(tuple, expected))) == 4 and until.sum() > 30
+
+
+def test_a_turn_ends_a_text(model):
+    texts = model._texts
+    token_ids, mask = texts.pack(["the cat", ""])
+    end = model.tokenizer.token_to_id(END)
+    assert token_ids[1, 1] == end and mask[1].numpy().sum() == 2
+    behind = tf.where(mask, token_ids, token_ids[0, 1])
+    assert texts.unpack(behind).numpy().tolist() == [b"the cat", b""]
+
+
+def test_cached_steps_equal_one_pass(backbone):
+    decoder = Gemma3Decoder(backbone, [2, 7, 4], [5], [8, 9, 6], num_image_tokens=4)
+    random = np.random.default_rng(1)
+    token_ids = tf.constant(random.integers(0, 40, (4, 5)), tf.int32)
+    context = tf.constant(random.normal(size=(4, 9, 8)), tf.float32)
+    mask = np.concatenate([np.ones((4, 4), bool), random.random((4, 5)) > 0.4], axis=1)
+    mask = tf.constant(mask)
+    whole = decoder(token_ids, context, mask)
+    memory, cache = decoder.begin(context, mask, 5)
+    for place in range(5):
+        words = token_ids[:, place : place + 1]
+        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
+        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
+    hidden = tf.where(mask[:, :, None], context, 77.0)
+    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=1e-5)
+    # The start token's vector is not read, and no word sees those behind it.
+    changed = tf.concat(
+        [token_ids[:, :1] + 1, token_ids[:, 1:3], token_ids[:, 3:] + 1], 1
+    )
+    again = decoder(changed, context, mask)
+    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=1e-5)
+    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
+
+
+def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
+    constant = make_model(backbone, prompt="the cat on")
+    assert list(constant.encoders) == ["image"]
+    inputs, *_ = lesson(constant)
+    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
+    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
+    logits = np.array(model(expected))
+    assert_near(constant(inputs), logits)
+    # The same prompt, written in full, with and without a name in it.
+    whole = make_model(backbone, prompt=TURN.format(PROMPT))
+    assert_near(whole(expected), logits)
+    whole = make_model(backbone, prompt=TURN.format("the cat on"))
+    assert_near(whole(inputs), logits)
+
+
+def test_a_cut_question_leaves_the_turn_whole(backbone):
+    short = make_model(backbone, length=4, keep="end")
+    row = short.encoders["question"].preprocess(["the bird sits on the mat"])
+    assert np.all(row["padding_mask"])
+    pieces = [short.tokenizer.id_to_token(i) for i in row["token_ids"].numpy()[0]]
+    assert not any(piece in (END, "<bos>", "<eos>", "\n") for piece in pieces)
+    ends = [short.tokenizer.id_to_token(i) for i in short.decoder.after_text]
+    assert ends[:3] == [END, "\n", "<start_of_turn>"] and ends[-1] == "\n"
+
+
+def test_a_copy_shares_its_words_again(model):
+    config = model.get_config()
+    for again in (FusionGenerator.from_config(config) for _ in range(2)):
+        assert len(again.weights) == len(model.weights)
+        words = again.decoder.token_embedding
+        assert words is not model.decoder.token_embedding
+        assert words in again.encoders["question"].backbone.layers
+        again.set_weights(model.get_weights())
+    inputs, *_ = lesson(model)
+    np.testing.assert_allclose(again(inputs), model(inputs), atol=1e-6)
+    # KerasHub's backbone writes into its config; ours is still one.
+    json.dumps(model.get_config())
+
+
+@pytest.mark.slow
+def test_a_saved_and_an_exported_model_write_the_same(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(kmmft.export.parity, "answers_in_fresh_process", answers_here)
+    raw = raw_of(model)
+    texts = model.generate(raw)
+    assert len(set(texts)) > 1
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.tokenizer is again.encoders["question"].tokenizer
+    assert again.generate(raw) == texts
+    search = BeamSearch(2)
+    assert again.generate(raw, search=search) == model.generate(raw, search=search)
+    path = kmmft.export.export_model(model, tmp_path / "export", raw)
+    served = tf.saved_model.load(str(path)).signatures["serving_default"]
+    answers = served(**raw)["text"].numpy().tolist()
+    assert [answer.decode() for answer in answers] == texts
+
+
+def test_depths_and_low_rank_changes():
+    model = make_model()
+    depths = kmmft.finetuning.layer_depths(model)
+    vision = f"image_encoder/{model.encoders['image'].backbone.name}"
+    block = f"{vision}/image_encoder/encoder_block_0"
+    embeddings = f"{vision}/image_encoder/encoder_embeddings"
+    projection = f"{vision}/vision_output_encoder/vision_input_projection"
+    expected = {
+        f"{embeddings}/embedding_conv/kernel": 0,
+        f"{block}/multi_head_attention/query_proj/kernel": 1,
+        f"{projection}/kernel": 2,
+        "decoder/token_embedding/embeddings": 0,
+        "decoder/decoder_block_0/attention/query/kernel": 1,
+        "decoder/final_normalization/scale": 2,
+    }
+    assert {path: depths[path] for path in expected} == expected
+    inputs, words, weights = lesson(model)
+    before = np.array(model(inputs))
+    kmmft.finetuning.presets.lora_only(2).apply(model)
+    assert len(model.trainable_variables) == 4
+    for weight in model.trainable_variables:
+        assert weight.name.startswith("lora_")
+        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
+    with tf.GradientTape() as tape:
+        logits = model(inputs)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+        loss = tf.reduce_sum(losses * weights)
+    assert np.abs(logits - before).max() > 1e-2
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.abs(gradient).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_half_precision():
+    full = make_model()
+    inputs, *_ = lesson(full)
+    expected = np.array(full(inputs))
+    changes = {"vision_changes": {"dtype": "bfloat16"}, "dtype": "bfloat16"}
+    half = make_model(make_backbone(**changes))
+    half = FusionGenerator.from_config(half.get_config())
+    half.set_weights(full.get_weights())
+    # KerasHub keeps the vision encoder in full precision.
+    assert {weight.dtype for weight in half.decoder.weights} == {"bfloat16"}
+    assert {weight.dtype for weight in half.encoders["image"].weights} == {"float32"}
+    logits = half(inputs)
+    assert logits.dtype == tf.float32
+    error = np.abs(logits - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 0.05
+    context = half.encoders["image"](inputs["image"])["tokens"]
+    memory, cache = half.decoder.begin(context, tf.ones((4, 16), bool), 3)
+    logits, _ = half.decoder.step(tf.ones((4, 1), tf.int32), 0, memory, cache)
+    assert np.all(np.isfinite(logits))
+
+
+def test_images_of_another_size(model, backbone):
+    larger = make_model(backbone, image_size=12)
+    assert larger.decoder.num_image_tokens == 36
+    inputs, *_ = lesson(larger)
+    assert inputs["image"].shape == (4, 12, 12, 3)
+    assert np.abs(larger(inputs) - model(lesson(model)[0])).max() > 1e-3
+    for size in (9, (8, 12)):
+        with pytest.raises(ValueError, match=r"square, and a multiple of 2.*Received"):
+            kmmft.encoders.ImageEncoder.from_backbone(backbone, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("{question} or {text}", "`prompt` must be .* at most one"),
+        ("{question} <start_of_image>", "once, before the name.*Received.*question"),
+        ("<start_of_image> or <start_of_image>", "must have <start_of_image> once"),
+        ("<start_of_turn>user\n{question}", "must say with <start_of_image> where"),
+    ],
+)
+def test_bad_prompts(backbone, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(backbone, prompt=prompt)
+
+
+def test_bad_parts(backbone, model):
+    reads = keras_hub.models.Gemma3Backbone(60, 8, 1, 2, 1, 8, 16, 4)
+    with pytest.raises(
+        ValueError, match=r"needs a vision encoder.*vision_encoder=None"
+    ):
+        make_model(reads)
+    with pytest.raises(ValueError, match=r"must be an image encoder.*Gemma3Backbone"):
+        kmmft.encoders.ImageEncoder.from_backbone(reads)
+    gemma = keras_hub.models.GemmaBackbone(60, 1, 2, 1, 8, 16, 4)
+    with pytest.raises(ValueError, match=r"must be a .*Gemma3Backbone.*GemmaBack"):
+        Gemma3Decoder(gemma)
+    plain = make_tokenizer(has_vision_tokens=False)
+    with pytest.raises(ValueError, match=r"around an image.*Gemma3Tokenizer without"):
+        make_model(backbone, tokenizer=plain)
+    turnless = make_tokenizer([*IMAGE_PIECES, "\n"])
+    with pytest.raises(ValueError, match="must have the token '<end_of_turn>'"):
+        make_model(backbone, tokenizer=turnless)
+    assert QUESTIONS[0] == "cat" and list(model.encoders) == ["image", "question"]
