@@ -58,18 +58,10 @@ def gemma3_parts(
     else:
         constant[1] = f"{_AFTER_IMAGE}{_BREAK}{between}"
     first, middle, last = _token_ids(tokenizer, constant)
-    decoder = Gemma3Decoder(
-        backbone,
-        before_image=[int(tokenizer.start_token_id), *first],
-        after_image=middle,
-        after_text=last,
-        num_image_tokens=image.output["tokens"].shape[1],
-    )
-    return {
-        "encoders": encoders,
-        "decoder": decoder,
-        "read_directly": list(encoders),
-    }
+    first = [int(tokenizer.start_token_id), *first]
+    count = image.output["tokens"].shape[1]
+    decoder = Gemma3Decoder(backbone, first, middle, last, count)
+    return {"encoders": encoders, "decoder": decoder, "read_directly": list(encoders)}
 
 
 def _check_tokenizer(tokenizer: keras.layers.Layer) -> None:
