@@ -33,13 +33,14 @@ from tests.models.pali_gemma_cases import (
 
 @pytest.fixture(scope="module")
 def backbone():
-    # Windows smaller than an image, and weights that write several words.
+    # Windows smaller than an image. In the third block words see, through others, what
+    # the image's tokens saw of each other in the first.
     return make_backbone(
         noise=0.2,
         seed=2,
-        num_layers=2,
+        num_layers=3,
         use_sliding_window_attention=True,
-        sliding_window_size=8,
+        sliding_window_size=12,
     )
 
 
@@ -76,7 +77,7 @@ def test_lessons_equal_kerashubs(model, backbone):
 def test_lessons_equal_kerashubs_without_windows():
     # The other kind of a Gemma 3's blocks, and all that a backbone may set.
     backbone = make_backbone(
-        num_layers=1,
+        num_layers=2,
         final_logit_soft_cap=30,
         attention_logit_soft_cap=50,
         global_rope_scaling_factor=8.0,
