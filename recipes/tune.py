@@ -6,7 +6,8 @@ Trials that fall behind are stopped early with `--pruner asha`. The same command
 after a kill, and with a larger `--trials` looks further. Needs `kmmft[tune]`.
 
     python -m recipes.tune --recipe visual_question_answering \\
-        --recipe_flags="--preset quickstart" --trials 20 --pruner asha \\
+        --recipe_flags="--preset quickstart" --metric val_accuracy \\
+        --trials 20 --pruner asha \\
         --search learning_rate=1e-4..1e-2:log "fusion=concat|bilinear"
     python -m recipes.tune --preset smoke
 """
