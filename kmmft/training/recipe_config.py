@@ -141,7 +141,7 @@ class RecipeConfig:
 
 
 def check_one_source(**flags: str) -> None:
-    """Raises unless exactly one of the flags that say where data come from is given.
+    """Raises unless exactly one of some flags is given, such as those of the data.
 
     Args:
         **flags: Values by name; empty ones are not given.

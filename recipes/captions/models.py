@@ -6,6 +6,7 @@ import keras_hub
 
 import kmmft
 
+from ..writers.pretrained import pretrained_writer
 from .settings import SEARCHES, Config
 
 Model = kmmft.models.FusionGenerator | kmmft.models.CoCa
@@ -14,7 +15,8 @@ Model = kmmft.models.FusionGenerator | kmmft.models.CoCa
 def build_model(config: Config, captions: Sequence[str]) -> Model:
     """The model of `config.model`, with the words of `captions` if from scratch."""
     if config.pretrained_writer:
-        return _pretrained_writer(config)
+        search = SEARCHES[config.search](config)
+        return pretrained_writer(config, config.sequence_length, search=search)
     image_encoder = kmmft.encoders.ImageEncoder.from_preset(
         config.image_encoder,
         image_size=config.image_size,
@@ -38,21 +40,6 @@ def build_model(config: Config, captions: Sequence[str]) -> Model:
     return kmmft.models.FusionGenerator(
         {"image": image_encoder}, decoder, tokenizer, max_length=length, search=search
     )
-
-
-def _pretrained_writer(config: Config) -> kmmft.models.FusionGenerator:
-    model = kmmft.models.FusionGenerator.from_preset(
-        config.pretrained_writer,
-        config.sequence_length,
-        config.sequence_length,
-        prompt=config.prompt,
-        image_size=config.image_size,
-        search=SEARCHES[config.search](config),
-    )
-    model.encoders["image"].trainable = config.train_image_encoder
-    if config.lora_rank:
-        kmmft.finetuning.presets.lora_only(config.lora_rank).apply(model)
-    return model
 
 
 def _words_and_decoder(config: Config, captions: Sequence[str]) -> tuple:

@@ -12,6 +12,8 @@ import kmmft
 import tfrecords_tools
 from tfrecords_tools.sources import open_clip_art_classes
 
+from ..made.records import drawn_shapes, easy_vqa
+
 logger = logging.getLogger(__name__)
 
 # One picture of a group of near-duplicates, equally many of each kind.
@@ -26,12 +28,14 @@ def open_questions(name: str, folder: pathlib.Path) -> kmmft.data.RecordSource:
     """Opens questions about images: easy_vqa, shapes, or a directory."""
     directory = name
     if name == "easy_vqa":
-        directory = pathlib.Path("data/easy_vqa/1.0.0")
-        if not directory.exists():
-            tfrecords_tools.build_easy_vqa(output_dir="data")
+        directory = easy_vqa()
     elif name == "shapes":
-        columns = {name: name for name in ("question", "answer", "id")}
-        directory = draw_shapes(folder / "asked", columns)
+        directory = drawn_shapes(
+            folder / "asked",
+            question_column="question",
+            answer_column="answer",
+            id_column="id",
+        )
     return kmmft.data.open_source(directory, kmmft.data.schema.image_question_answer())
 
 
@@ -49,23 +53,9 @@ def open_labelled(
                 **(OTHER_DRAWINGS if other else {}),
             )
     elif name == "shapes":
-        directory = draw_shapes(folder / "named", {"label": "caption"})
+        directory = drawn_shapes(folder / "named", label_column="caption")
     schema = kmmft.data.schema.labelled(text=False, class_names=["any"])
     return kmmft.data.open_source(directory, schema)
-
-
-def draw_shapes(folder: pathlib.Path, columns: dict[str, str]) -> pathlib.Path:
-    directory = folder / "shapes/1.0.0"
-    if not directory.exists():
-        tfrecords_tools.build_manifest(
-            manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
-            output_dir=folder,
-            name="shapes",
-            image_column="image",
-            split_column="split",
-            **{f"{feature}_column": column for feature, column in columns.items()},
-        )
-    return directory
 
 
 def has_questions(name: str) -> bool:

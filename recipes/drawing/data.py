@@ -5,8 +5,8 @@ import pathlib
 import tensorflow as tf
 
 import kmmft
-import tfrecords_tools
 
+from ..made.records import drawn_shapes, easy_vqa
 from .settings import Config
 
 
@@ -14,21 +14,10 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building those that have a name."""
     directory = config.data
     if config.data == "easy_vqa":
-        directory = pathlib.Path("data/easy_vqa_captions/1.0.0")
-        if not directory.exists():
-            tfrecords_tools.build_easy_vqa_captions(output_dir="data")
+        directory = easy_vqa("easy_vqa_captions")
     elif config.data == "shapes":
         folder = pathlib.Path(config.output_dir, "data")
-        directory = folder / "shapes/1.0.0"
-        if not directory.exists():
-            tfrecords_tools.build_manifest(
-                manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
-                output_dir=folder,
-                name="shapes",
-                image_column="image",
-                caption_column="caption",
-                split_column="split",
-            )
+        directory = drawn_shapes(folder, caption_column="caption")
     return kmmft.data.check_splits(
         kmmft.data.open_source(directory, kmmft.data.schema.image_text())
     )

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 import kmmft
-import tfrecords_tools
 
+from ..made.records import drawn_shapes, easy_vqa
 from .settings import Config
 
 # What a directory is called on the command line, and what its records are.
@@ -25,6 +25,11 @@ KINDS = {
     "caption": "pairs",
     "answer": "questions",
     "classify": "labelled",
+}
+EASY_VQA = {
+    "pairs": "easy_vqa_captions",
+    "questions": "easy_vqa",
+    "labelled": "easy_vqa_classes",
 }
 # Columns of the drawn shapes' manifest.
 COLUMNS = {
@@ -65,35 +70,9 @@ def open_data(config: Config) -> dict[str, kmmft.data.RecordSource]:
 
 def _made(config: Config, kind: str) -> pathlib.Path:
     if config.data == "easy_vqa":
-        return _easy_vqa(kind)
+        return easy_vqa(EASY_VQA[kind])
     folder = pathlib.Path(config.output_dir, "data")
-    if not (folder / kind / "1.0.0").exists():
-        tfrecords_tools.build_manifest(
-            manifest=kmmft.data.write_colored_shapes(folder / "pictures"),
-            output_dir=folder,
-            name=kind,
-            image_column="image",
-            id_column="id",
-            split_column="split",
-            **COLUMNS[kind],
-        )
-    return folder / kind / "1.0.0"
-
-
-def _easy_vqa(kind: str) -> pathlib.Path:
-    name = {"pairs": "easy_vqa_captions", "questions": "easy_vqa"}.get(
-        kind, "easy_vqa_classes"
-    )
-    build = {
-        "pairs": tfrecords_tools.build_easy_vqa_captions,
-        "questions": tfrecords_tools.build_easy_vqa,
-        "labelled": functools.partial(
-            tfrecords_tools.build_easy_vqa_captions, labelled=True
-        ),
-    }[kind]
-    if not pathlib.Path("data", name, "1.0.0").exists():
-        build(output_dir="data", name=name)
-    return pathlib.Path("data", name, "1.0.0")
+    return drawn_shapes(folder, kind, id_column="id", **COLUMNS[kind])
 
 
 def task_batches(

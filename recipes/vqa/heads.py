@@ -4,6 +4,7 @@ import tensorflow as tf
 
 import kmmft
 
+from ..writers.pretrained import pretrained_writer
 from .settings import FUSIONS, Config
 
 Model = kmmft.models.FusionClassifier | kmmft.models.FusionGenerator
@@ -13,7 +14,7 @@ Answers = kmmft.evaluation.Predictions | kmmft.evaluation.WrittenAnswers
 def build_model(config: Config, answers: kmmft.data.Vocabulary) -> Model:
     """The model of `config.head`; `answers` are those of training records."""
     if config.pretrained_writer:
-        return _pretrained_writer(config)
+        return pretrained_writer(config, **_writing(config))
     encoders = _encoders(config)
     fusion = FUSIONS[config.fusion](config.hidden_dim) if len(encoders) > 1 else None
     if config.head == "generate":
@@ -87,19 +88,3 @@ def _writing(config: Config) -> dict:
         "target": "answer",
         "search": kmmft.models.BeamSearch(beams) if beams > 1 else None,
     }
-
-
-def _pretrained_writer(config: Config) -> kmmft.models.FusionGenerator:
-    model = kmmft.models.FusionGenerator.from_preset(
-        config.pretrained_writer,
-        config.sequence_length,
-        prompt=config.prompt,
-        image_size=config.image_size,
-        **_writing(config),
-    )
-    model.encoders["image"].trainable = config.train_image_encoder
-    # Its words' vectors, which are the decoder's, too.
-    model.encoders["question"].trainable = config.train_text_encoder
-    if config.lora_rank:
-        kmmft.finetuning.presets.lora_only(config.lora_rank).apply(model)
-    return model

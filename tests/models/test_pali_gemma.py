@@ -2,15 +2,13 @@
 
 import pathlib
 
-import keras
 import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kmmft
-from kmmft.models import BeamSearch, FusionGenerator
-from tests.export.test_export_model import answers_here
+from kmmft.models import FusionGenerator
 from tests.models.pali_gemma_cases import (
     ANSWERS,
     FILES,
@@ -25,6 +23,7 @@ from tests.models.pali_gemma_cases import (
     make_tokenizer,
     raw_of,
 )
+from tests.models.writer_round_trip import check_round_trips
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/pali_gemma"
 
@@ -165,20 +164,7 @@ def test_a_copy_shares_its_words_again(model):
 
 @pytest.mark.slow
 def test_a_saved_and_an_exported_model_write_the_same(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(kmmft.export.parity, "answers_in_fresh_process", answers_here)
-    raw = raw_of(model)
-    texts = model.generate(raw)
-    assert len(set(texts)) > 1
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.tokenizer is again.encoders["question"].tokenizer
-    assert again.generate(raw) == texts
-    search = BeamSearch(2)
-    assert again.generate(raw, search=search) == model.generate(raw, search=search)
-    path = kmmft.export.export_model(model, tmp_path / "export", raw)
-    served = tf.saved_model.load(str(path)).signatures["serving_default"]
-    answers = served(**raw)["text"].numpy().tolist()
-    assert [answer.decode() for answer in answers] == texts
+    check_round_trips(model, raw_of(model), tmp_path, monkeypatch)
 
 
 def test_depths_and_low_rank_changes():

@@ -1,0 +1,1 @@
+"""Records that recipes make themselves."""

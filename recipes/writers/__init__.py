@@ -1,0 +1,1 @@
+"""Pretrained writers, as recipes take them."""
