@@ -5,6 +5,7 @@ validation and test. `--data easy_vqa` builds those of the pip package easy-vqa.
 
     python -m recipes.visual_question_answering --preset quickstart
     python -m recipes.visual_question_answering --preset quickstart --head generate
+    python -m recipes.visual_question_answering --data data/mine/1.0.0
 
 On two CPU cores the quickstart trains for about 5 minutes and answers 99.97 % of the
 9,673 test questions (most frequent answer: 37.3 %, best without the image: 67.0 %).

@@ -10,6 +10,11 @@ from .settings import Config
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building those that the recipe knows to make."""
+    if not config.data:
+        raise ValueError(
+            "`--data` must name the directory of your questions, or take `--preset "
+            "quickstart`, which brings some. Received: data=''."
+        )
     directory = config.data
     if config.data == "easy_vqa":
         directory = easy_vqa()

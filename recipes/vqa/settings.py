@@ -22,7 +22,7 @@ FUSIONS = {
 class Config(kmmft.training.RecipeConfig):
     """Settings of one run."""
 
-    data: str = "easy_vqa"
+    data: str = ""
     """TFDS directory; easy_vqa for the data of the pip package easy-vqa; shapes for
     small pictures that are drawn on the spot."""
     output_dir: str = "runs/visual_question_answering"
@@ -119,7 +119,9 @@ class Config(kmmft.training.RecipeConfig):
 
 
 PRESETS = {
+    "default": Config(),
     "quickstart": Config(
+        data="easy_vqa",
         output_dir="runs/quickstart",
         train_text_encoder=False,
         image_size=64,

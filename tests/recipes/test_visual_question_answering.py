@@ -52,6 +52,12 @@ def test_training_learns_and_writes_everything(run):
     check_run(config, metrics)
 
 
+def test_own_data_must_be_named(tmp_path):
+    config = dataclasses.replace(recipe.PRESETS["default"], output_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"`--data` must name .*Received: data=''"):
+        recipe.main(config)
+
+
 @pytest.mark.slow
 def test_smoke_preset_learns_and_writes_everything(tmp_path):
     config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
