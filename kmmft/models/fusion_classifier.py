@@ -14,6 +14,7 @@ from kmmft.models.classifier_serving import ClassifierServing
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs, batch_inputs, select_inputs
 from kmmft.training import DistributedTraining
+from kmmft.training.restored_compile import RestoredCompile
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -22,6 +23,7 @@ class FusionClassifier(
     ClassifierServing,
     GraphCache,
     RawInputs,
+    RestoredCompile,
     DistributedTraining,
     keras.Model,
 ):

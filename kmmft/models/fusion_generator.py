@@ -13,12 +13,11 @@ from kmmft.models.shared_configs import sharing
 from kmmft.models.text_generation import FUSED, TextGeneration, token_context
 from kmmft.models.text_search import Greedy, TextSearch
 from kmmft.models.token_texts import TokenTexts
-from kmmft.models.word_weights import mean_over_words
-from kmmft.training import DistributedTraining
+from kmmft.models.word_training import WordTraining
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Model):
+class FusionGenerator(TextGeneration, RawInputs, WordTraining, keras.Model):
     """Encodes each modality and writes a text about them, word by word.
 
     The tokens of all encoders, each normalised and projected to the decoder's width,
@@ -76,6 +75,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
     """
 
     missing_modalities = False
+    accuracy_name = "word_accuracy"
 
     def __init__(
         self,
@@ -191,24 +191,6 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         parts = writer_parts(backbone, *options)
         return cls(**{**parts, **kwargs}, tokenizer=tokenizer, max_length=max_length)
 
-    def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
-        """As `keras.Model.compile`, with cross-entropy and the share of right words.
-
-        Args:
-            optimizer: A Keras optimizer or its name.
-            loss: `"auto"`, or a Keras loss of integer words and logits.
-            metrics: `"auto"`, or Keras metrics of the same; padding does not count.
-            **kwargs: Further arguments of `keras.Model.compile`.
-        """
-        if isinstance(loss, str) and loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if isinstance(metrics, str) and metrics == "auto":
-            metrics = [keras.metrics.SparseCategoricalAccuracy("word_accuracy")]
-        self.forget_graphs()
-        super().compile(
-            optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs
-        )
-
     # === Training ===
     def prepare_batch(
         self, batch: Mapping[str, tf.Tensor], keep_records: bool = False
@@ -252,9 +234,6 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
         }
         return inputs, token_ids[:, 1:], weights[:, 1:]
 
-    def step_batch(self, data):
-        return mean_over_words(data)
-
     # === Config ===
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
@@ -294,6 +273,7 @@ class FusionGenerator(TextGeneration, RawInputs, DistributedTraining, keras.Mode
                 for modality, encoder in config["encoders"]
             }
             for key in ("decoder", "tokenizer", "search", "fusion"):
-                owner = config["encoders"].get(str(config[key]))
-                config[key] = owner.tokenizer if owner else deserialize(config[key])
+                value = config.get(key)  # files of before know no fusion
+                owner = config["encoders"].get(str(value))
+                config[key] = owner.tokenizer if owner else deserialize(value)
         return cls(**config)

@@ -14,10 +14,13 @@ from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs
 from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.training import DistributedTraining
+from kmmft.training.restored_compile import RestoredCompile
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class QuestionAnswerer(GraphCache, RawInputs, DistributedTraining, keras.Model):
+class QuestionAnswerer(
+    GraphCache, RawInputs, RestoredCompile, DistributedTraining, keras.Model
+):
     """Reads question and context together and marks where the answer begins and ends.
 
     An answer consists of whole words of the context (see

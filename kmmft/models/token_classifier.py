@@ -12,12 +12,11 @@ from kmmft.encoders.word_tokens import in_a_row, split_words, word_tokens
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs
 from kmmft.models.served_rows import ServedFunction, ServedRows
-from kmmft.models.word_weights import mean_over_words
-from kmmft.training import DistributedTraining
+from kmmft.models.word_training import WordTraining
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class TokenClassifier(GraphCache, RawInputs, DistributedTraining, keras.Model):
+class TokenClassifier(GraphCache, RawInputs, WordTraining, keras.Model):
     """Encodes a sentence and predicts a tag for each of its words.
 
     Each word is split into tokens of its own; the logits of its first token are those
@@ -90,24 +89,6 @@ class TokenClassifier(GraphCache, RawInputs, DistributedTraining, keras.Model):
         """The text encoder."""
         return self.encoders["text"]
 
-    def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs) -> None:
-        """As `keras.Model.compile`, with cross-entropy and the share of right words.
-
-        Args:
-            optimizer: A Keras optimizer or its name.
-            loss: `"auto"`, or a Keras loss of integer tags and logits.
-            metrics: `"auto"`, or Keras metrics of the same.
-            **kwargs: Further arguments of `keras.Model.compile`.
-        """
-        if isinstance(loss, str) and loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if isinstance(metrics, str) and metrics == "auto":
-            metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-        self.forget_graphs()
-        super().compile(
-            optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs
-        )
-
     # === Training ===
     def pad_record(self, record: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Gives words and tags a fixed shape: a `preprocess` for `build_dataset`.
@@ -150,9 +131,6 @@ class TokenClassifier(GraphCache, RawInputs, DistributedTraining, keras.Model):
         weights = tf.scatter_nd(spots, tf.ones_like(spots[:, 0], tf.float32), shape)
         fixed = [None, self.packer.length]
         return inputs, tf.ensure_shape(tags, fixed), tf.ensure_shape(weights, fixed)
-
-    def step_batch(self, data):
-        return mean_over_words(data)
 
     # === Use ===
     def tag(

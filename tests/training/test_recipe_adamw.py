@@ -73,6 +73,19 @@ def test_three_steps_equal_the_paper_with_decay_of_kernels_only():
         np.testing.assert_allclose(variable.numpy(), expected, atol=2e-5)
 
 
+def test_what_does_not_decay_is_part_of_the_config():
+    optimizer = kmmft.training.adamw(0.1, total_steps=4, weight_decay=0.3)
+    config = keras.saving.serialize_keras_object(optimizer)
+    again = keras.saving.deserialize_keras_object(config)
+    variables = normalized(seed=0).trainable_variables
+    again.build(variables)
+    decayed = [v.name for v in variables if again._use_weight_decay(v)]
+    assert decayed == ["kernel"]
+    assert keras.saving.serialize_keras_object(again) == config
+    plain = kmmft.training.AdamW.from_config(kmmft.training.AdamW().get_config())
+    assert all(plain._use_weight_decay(variable) for variable in variables)
+
+
 def test_loss_scale_does_not_change_what_decays():
     keras.config.set_dtype_policy("mixed_float16")
     model = normalized(seed=0)

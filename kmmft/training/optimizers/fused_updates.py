@@ -13,10 +13,26 @@ class FusedUpdates:
     """Mixin for a Keras optimizer, before it in the order of the base classes.
 
     The numbers that weights share are computed once a step for all of them, so that
-    a weight adds a few nodes to the graph where Keras adds some thirty.
+    a weight adds a few nodes to the graph where Keras adds some thirty. The names in
+    `exclude_from_weight_decay(var_names=...)` are part of the config, which Keras
+    forgets: a model that came back from a file would decay all its weights.
     """
 
     _numbers = None
+
+    def get_config(self) -> dict:
+        pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
+        names = sorted(pattern.pattern.split("|")) if pattern else None
+        return {**super().get_config(), "no_decay_names": names}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        config = dict(config)
+        names = config.pop("no_decay_names", None)
+        optimizer = super().from_config(config, custom_objects)
+        if names:
+            optimizer.exclude_from_weight_decay(var_names=names)
+        return optimizer
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
