@@ -16,7 +16,7 @@ from kmmft.encoders.audio_features import (
     input_width,
 )
 from kmmft.encoders.features import pooled_tokens
-from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.encoders.frozen_layers import FrozenInference, freeze_as_configured
 from kmmft.encoders.masked_inputs import with_mask
 from kmmft.encoders.presets import load_audio_backbone
 from kmmft.encoders.sound_backbone import SoundBackbone
@@ -25,7 +25,7 @@ from kmmft.layers import LogMel, SpecAugment
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class AudioEncoder(keras.Model):
+class AudioEncoder(FrozenInference, keras.Model):
     """Encodes sounds as one pooled vector and a sequence of tokens in time.
 
     Owns its preprocessing: `preprocess` decodes WAV files, brings them to one rate and
@@ -257,11 +257,6 @@ class AudioEncoder(keras.Model):
 
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(with_mask(inputs, "audio"), *args, **kwargs)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # A frozen encoder gives the same features in training as in use: no dropout.
-        training = training and self.trainable
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self) -> dict:
         layers = {key: getattr(self, key) for key in _LAYERS}

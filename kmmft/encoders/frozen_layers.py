@@ -1,4 +1,4 @@
-"""Encoders that come back from a file as frozen as they were."""
+"""Frozen encoders: no dropout in them, and frozen again after they were saved."""
 
 import keras
 
@@ -21,3 +21,11 @@ def freeze_as_configured(model: keras.Model) -> keras.Model:
             layer.trainable = True
             layer.trainable = False
     return model
+
+
+class FrozenInference:
+    """Mixin for a `keras.Model`: frozen, it gives the same in training as in use."""
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        training = training and self.trainable
+        return super().call(inputs, training=training, mask=mask, **kwargs)

@@ -12,13 +12,13 @@ from kmmft.encoders.checkpoint_files import is_dual_checkpoint
 from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import image_family
 from kmmft.encoders.features import image_features, normalised, pooled_image
-from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.encoders.frozen_layers import FrozenInference, freeze_as_configured
 from kmmft.encoders.resize_backbone import checked_image_size, resize_backbone
 from kmmft.encoders.saved_model import image_backbone
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class ImageEncoder(keras.Model):
+class ImageEncoder(FrozenInference, keras.Model):
     """Encodes images as one pooled vector and a sequence of tokens.
 
     Takes pixels in [0, 255] and normalises them inside, so that an exported model
@@ -256,11 +256,6 @@ class ImageEncoder(keras.Model):
         encoded = tf.convert_to_tensor(encoded, tf.string)
         decode = data.decode_images if encoded.shape.rank else data.decode_image
         return decode(encoded, self.image_size, self.resize_mode, self.interpolation)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # A frozen encoder gives the same features in training as in use: no dropout.
-        training = training and self.trainable
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self) -> dict:
         return {

@@ -9,12 +9,12 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.encoders.feature_tokenizer import FeatureTokenizer
-from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.encoders.frozen_layers import FrozenInference, freeze_as_configured
 from kmmft.layers.attention_block import AttentionBlock
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class TabularEncoder(keras.Model):
+class TabularEncoder(FrozenInference, keras.Model):
     """Encodes a row of numbers and categories as a vector and a token for each column.
 
     The FT-Transformer: each column becomes a token, and a small transformer with a
@@ -191,11 +191,6 @@ class TabularEncoder(keras.Model):
         here = [tf.math.is_finite(values) for values in numbers]
         here += [tf.strings.length(columns[name]) > 0 for name in self.categories]
         return tf.reduce_any(tf.stack(here), axis=0)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # A frozen encoder gives the same features in training as in use: no dropout.
-        training = training and self.trainable
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self) -> dict:
         return {

@@ -11,13 +11,13 @@ from kmmft.encoders.checkpoint_files import is_dual_checkpoint
 from kmmft.encoders.checkpoint_towers import Towers, load_towers
 from kmmft.encoders.families import text_family
 from kmmft.encoders.features import pooled_tokens, text_features
-from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.encoders.frozen_layers import FrozenInference, freeze_as_configured
 from kmmft.encoders.saved_model import text_backbone
 from kmmft.encoders.text_preprocessor import TextPreprocessor, check_length
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class TextEncoder(keras.Model):
+class TextEncoder(FrozenInference, keras.Model):
     """Encodes texts as one pooled vector and a sequence of tokens.
 
     Owns its tokenizer: `preprocess` turns strings into the inputs. Padding never
@@ -276,11 +276,6 @@ class TextEncoder(keras.Model):
                 "Give the encoder one when it is made"
             )
         return self.preprocessor(texts)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # A frozen encoder gives the same features in training as in use: no dropout.
-        training = training and self.trainable
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self) -> dict:
         return {

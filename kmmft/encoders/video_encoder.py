@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft import data
-from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.encoders.frozen_layers import FrozenInference, freeze_as_configured
 from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.masked_inputs import with_mask
 from kmmft.layers import FrameTransformer, Pooling
@@ -14,7 +14,7 @@ AGGREGATIONS = ("mean", "sequence_transformer")
 
 
 @keras.saving.register_keras_serializable("kmmft")
-class VideoEncoder(keras.Model):
+class VideoEncoder(FrozenInference, keras.Model):
     """Encodes videos as one pooled vector and a token for each frame.
 
     The image encoder turns each frame into a vector of length 1. The mean of these
@@ -135,11 +135,6 @@ class VideoEncoder(keras.Model):
 
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(with_mask(inputs, "video"), *args, **kwargs)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # A frozen encoder gives the same features in training as in use: no dropout.
-        training = training and self.trainable
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self) -> dict:
         return {

@@ -1,6 +1,5 @@
 """From raw bytes and strings to a model's inputs."""
 
-import base64
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,13 +7,8 @@ import keras
 import tensorflow as tf
 
 from kmmft.encoders import ImageEncoder
+from kmmft.models.raw_files import decode_files, is_present, reads_files
 from kmmft.models.served_rows import ServedFunction, ServedRows
-
-# One white pixel: what stands in for an image that is not there.
-_BLANK_PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJ"
-    "RU5ErkJggg=="
-)
 
 
 def named_inputs(modality: str, encoder: keras.Model, values) -> dict:
@@ -57,46 +51,6 @@ def batch_inputs(encoders: Mapping[str, keras.Model]) -> dict[str, keras.KerasTe
         for modality, encoder in encoders.items()
         for key, tensor in named_inputs(modality, encoder, encoder.input).items()
     }
-
-
-def is_present(raw: tf.Tensor) -> tf.Tensor:
-    """Which raw inputs are there: those that are not the empty string.
-
-    Args:
-        raw: string tensor of any shape, or what is decoded, `(batch, ...)`, which is
-            all there.
-
-    Returns:
-        bool tensor.
-    """
-    if raw.dtype == tf.string:
-        return tf.strings.length(raw) > 0
-    return tf.ones(tf.shape(raw)[:1], bool)
-
-
-def decode_files(encoder: keras.Model, raw: tf.Tensor, may_miss: bool):
-    """Decodes files; those that are missing become white or silent, if they may be.
-
-    Args:
-        encoder: Its `preprocess` decodes. An image, video or audio encoder.
-        raw: string tensor, a scalar or `(batch,)`; one axis more for frames of videos.
-        may_miss: Whether the empty string stands for a missing image or sound, and a
-            video without frames for a missing one.
-
-    Returns:
-        What `encoder.preprocess` returns.
-    """
-    blank = getattr(encoder, "blank_file", _BLANK_PNG)
-    if may_miss and getattr(encoder, "raw_rank", 0):
-        any_frame = tf.reduce_any(is_present(raw), axis=-1, keepdims=True)
-        raw = tf.concat([raw, tf.where(any_frame, "", blank)], axis=-1)
-    elif may_miss:
-        raw = tf.where(is_present(raw), raw, blank)
-    return encoder.preprocess(raw)
-
-
-def _reads_files(encoder: keras.Model) -> bool:
-    return isinstance(encoder, ImageEncoder) or hasattr(encoder, "input_name")
 
 
 class RawInputs:
@@ -178,7 +132,7 @@ class RawInputs:
             return named_inputs(modality, encoder, encoder.preprocess(raw))
         if isinstance(raw, Mapping):
             return named_inputs(modality, encoder, raw)
-        if raw.dtype == tf.string and _reads_files(encoder):
+        if raw.dtype == tf.string and reads_files(encoder):
             raw = decode_files(encoder, raw, self.missing_modalities)
         elif not isinstance(encoder, ImageEncoder):
             raw = encoder.preprocess(raw)
@@ -201,7 +155,7 @@ class RawInputs:
             if name in self.encoders or name != "image"
         }
         for modality, encoder in self.encoders.items():
-            if _reads_files(encoder):
+            if reads_files(encoder):
                 raw = record[modality]
                 decoded[modality] = decode_files(encoder, raw, self.missing_modalities)
                 if self.missing_modalities:
@@ -241,9 +195,7 @@ class RawInputs:
 
     def file_modalities(self) -> list[str]:
         """Names of those that are images, videos or sounds."""
-        return [
-            name for name, encoder in self.encoders.items() if _reads_files(encoder)
-        ]
+        return [name for name, encoder in self.encoders.items() if reads_files(encoder)]
 
     def file_decoder(self, modality: str) -> Callable:
         """A function from one raw image, video or sound to what its encoder takes."""
