@@ -26,9 +26,9 @@ learn to write, and copying a near-duplicate's title finds whole phrases.
 
 The decoder is a small transformer from scratch that writes in the word pieces of the
 training captions, or with `--decoder` a GPT-2 of KerasHub with the picture as prefix.
-`--pretrained_writer` takes a whole PaliGemma, or a Gemma 3 that sees images, instead,
-at best with `--lora_rank 8` and `--dtype_policy bfloat16`: the weights of a PaliGemma
-of 3 billion take 5.9 GB then, and what training adds is what the batch takes.
+`--pretrained_writer` takes a whole PaliGemma, BLIP-2, or Gemma 3 that sees images,
+instead, at best with `--lora_rank 8` and `--dtype_policy bfloat16`: the weights of a
+PaliGemma of 3 billion take 5.9 GB then, and what training adds is what the batch takes.
 `--model coca` also learns to compare images with texts, and the table then tells
 retrieval too; `--contrastive_weight 0` or `--caption_weight 0` leaves a loss out.
 Rates of 1e-3 suit it; at 1e-2 it does not learn the colours of the smoke preset.

@@ -12,9 +12,9 @@ On two CPU cores the quickstart trains for about 5 minutes and answers 99.97 % o
 The run directory keeps `model.keras`, a teacher for `recipes.distill`. With
 `--head generate` a small decoder writes the answers instead of choosing them; right is
 then what equals the answer in VQA's normal form. Where records also have all people's
-`answers`, the table tells VQA v2's accuracy. A whole PaliGemma or Gemma 3 generates
-with `--head generate --pretrained_writer pali_gemma_3b_224 --lora_rank 8 --dtype_policy
-bfloat16`: see `recipes.captioning`.
+`answers`, the table tells VQA v2's accuracy. A whole PaliGemma, Gemma 3 or BLIP-2
+generates with `--head generate --pretrained_writer pali_gemma_3b_224 --lora_rank 8
+--dtype_policy bfloat16`: see `recipes.captioning`.
 """
 
 import dataclasses

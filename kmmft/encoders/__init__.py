@@ -24,6 +24,7 @@ from kmmft.encoders.image_encoder import ImageEncoder
 from kmmft.encoders.learnt_tokenizer import learn_tokenizer
 from kmmft.encoders.patch_dropout import with_patch_dropout
 from kmmft.encoders.prompt_encoder import PromptEncoder
+from kmmft.encoders.qformer_encoder import QFormerEncoder
 from kmmft.encoders.resize_backbone import resize_backbone
 from kmmft.encoders.save_dual_checkpoint import save_dual_checkpoint
 from kmmft.encoders.saved_model_layer import SavedModelLayer
@@ -54,6 +55,7 @@ __all__ = [
     "FeatureTokenizer",
     "ImageEncoder",
     "PromptEncoder",
+    "QFormerEncoder",
     "SavedModelLayer",
     "Seq2SeqEncoder",
     "SiglipTokenizer",

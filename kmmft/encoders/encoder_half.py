@@ -6,6 +6,7 @@ import uuid
 import keras
 import keras_hub
 
+from kmmft.encoders.blip2_repairs import tell_dtype
 from kmmft.encoders.frozen_layers import freeze_as_configured
 
 
@@ -22,6 +23,7 @@ def shared_config(backbone: keras.Model) -> dict:
     """
     if not hasattr(backbone, "_shared_key"):
         backbone._shared_key = uuid.uuid4().hex
+    tell_dtype(backbone)
     config = keras.saving.serialize_keras_object(backbone)
     return {**config, "shared_object_id": backbone._shared_key}
 

@@ -14,6 +14,7 @@ from keras import ops
 from keras_hub.src.models.pali_gemma.pali_gemma_vit import PaliGemmaVit
 
 from kmmft.encoders.prompt_encoder import PromptEncoder
+from kmmft.encoders.qformer_encoder import QFormerEncoder
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 
 # Means and standard deviations in units of [0, 255].
@@ -133,6 +134,7 @@ IMAGE_FAMILIES = {
     ),
     PaliGemmaVit: ImageFamily(normalisation=HALF),
     _models.Gemma3VisionEncoder: ImageFamily(normalisation=HALF),
+    QFormerEncoder: ImageFamily(normalisation=CLIP),
     _models.SwinTransformerBackbone: ImageFamily(),
     _models.MiTBackbone: ImageFamily(),
     _models.ViTDetBackbone: ImageFamily(),
@@ -159,7 +161,7 @@ TEXT_FAMILIES = {
     _models.RoformerV2Backbone: TextFamily(),
     _models.XLNetBackbone: TextFamily("mean", mask=lambda mask: _Transposed()(mask)),
     Seq2SeqEncoder: TextFamily("mean", start=False),
-    PromptEncoder: TextFamily("mean", end_piece="\n"),
+    PromptEncoder: TextFamily("mean"),
     _models.CLIPTextEncoder: TextFamily("last"),
     _models.MetaCLIP2TextEncoder: TextFamily("last"),
     _models.SigLIPTextEncoder: TextFamily(
@@ -197,9 +199,7 @@ def text_family(backbone: keras.Model) -> TextFamily:
     if isinstance(backbone, Seq2SeqEncoder) and backbone.uses_start_token:
         return dataclasses.replace(family, start=True, separators=2)  # BART
     if isinstance(backbone, PromptEncoder):
-        family = dataclasses.replace(family, clean=backbone.complete)
-        if not backbone.is_whole:  # Gemma 3: the rest is the decoder's
-            family = dataclasses.replace(family, start=False, end_piece="")
+        return dataclasses.replace(family, clean=backbone.complete, **backbone.packing)
     return family
 
 

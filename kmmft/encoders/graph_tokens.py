@@ -17,6 +17,7 @@ _GPT2_WORDS = (
     keras_hub.tokenizers.RobertaTokenizer,
     keras_hub.tokenizers.BartTokenizer,
     keras_hub.tokenizers.OPTTokenizer,
+    keras_hub.tokenizers.BLIP2OPTTokenizer,
 )
 
 

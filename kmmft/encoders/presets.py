@@ -6,6 +6,7 @@ import pathlib
 import keras
 import keras_hub
 
+from kmmft.encoders.blip2_repairs import load_head
 from kmmft.encoders.efficientnet_lite import (
     EfficientNetLite0Backbone,
     load_imagenet_weights,
@@ -13,6 +14,7 @@ from kmmft.encoders.efficientnet_lite import (
 from kmmft.encoders.exact_gelu_bert import ExactGeluBertBackbone
 from kmmft.encoders.families import image_family
 from kmmft.encoders.handles import load_or_explain, read_json
+from kmmft.encoders.qformer_encoder import QFormerEncoder
 from kmmft.encoders.seq2seq_encoder import Seq2SeqEncoder
 from kmmft.encoders.t5_checkpoint import is_t5_checkpoint, load_t5_checkpoint
 from kmmft.layers import LogMel
@@ -36,6 +38,8 @@ def image_tower(
     if isinstance(backbone, keras_hub.models.Gemma3Backbone):
         # One of text alone stays what it is, which is no image encoder.
         return backbone.vision_encoder or backbone, None
+    if isinstance(backbone, keras_hub.models.BLIP2Backbone):
+        return QFormerEncoder.from_backbone(backbone), None
     if not isinstance(backbone, _DUAL_TOWERS):
         return backbone, None
     projection = getattr(backbone, "vision_projection", None)
@@ -105,6 +109,8 @@ def load_text_backbone(
         handle,
         "a text encoder",
     )
+    if load_weights:
+        load_head(backbone, handle)
     tokenizer = load_or_explain(lambda: _tokenizer(handle), handle, "a tokenizer")
     config = read_json(handle, "config.json")
     if (

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kmmft.encoders.qformer_encoder import QFormerEncoder
+
 
 def resize_backbone(
     backbone: keras.Model, image_size: tuple[int, int], antialias: bool = False
@@ -40,6 +42,9 @@ def resize_backbone(
         - [Dosovitskiy et al., 2020](https://arxiv.org/abs/2010.11929), sec. 3.2.
     """
     config = backbone.get_config()
+    if isinstance(backbone, QFormerEncoder):
+        vision = resize_backbone(backbone.vision_encoder, image_size, antialias)
+        return QFormerEncoder(vision, backbone.qformer, backbone.projection)
     resized = type(backbone).from_config({**config, **_size(config, image_size)})
     old_size = backbone.inputs[0].shape[-3:-1]
     for old, new in zip(backbone.weights, resized.weights, strict=True):
@@ -81,6 +86,8 @@ def _size(config: dict, image_size: tuple[int, int]) -> dict:
     if "image_size" not in config:
         key = "input_shape" if "input_shape" in config else "image_shape"
         return {key: (*image_size, 3)}
+    if not isinstance(config["image_size"], int):  # BLIP-2's
+        return {"image_size": image_size}
     # PaliGemma's, or Gemma 3's, which makes a token of several patches.
     side, patch = image_size[0], config["patch_size"] * config.get("pool_size", 1)
     if set(image_size) != {side} or side % patch:

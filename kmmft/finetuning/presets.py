@@ -216,7 +216,7 @@ def lora_only(
     rank: int = 8,
     alpha: float = 16.0,
     within: str = "decoder/*",
-    targets: str | tuple[str, ...] = ("*/query", "*/value"),
+    targets: str | tuple[str, ...] = ("*/query*", "*/value*"),
     **options,
 ) -> Plan:
     """Low-rank changes of some frozen kernels, and nothing else, of large models.

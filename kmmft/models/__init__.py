@@ -2,6 +2,8 @@
 
 from kmmft.models.bart_decoder import BartDecoder
 from kmmft.models.beam_search import BeamSearch
+from kmmft.models.blip2_opt_decoder import Blip2OptDecoder
+from kmmft.models.blip2_t5_decoder import Blip2T5Decoder
 from kmmft.models.coca import CoCa
 from kmmft.models.contrastive_training import ContrastiveTraining
 from kmmft.models.cross_attention_decoder import CrossAttentionDecoder
@@ -31,6 +33,8 @@ from kmmft.models.token_texts import TokenTexts
 __all__ = [
     "BartDecoder",
     "BeamSearch",
+    "Blip2OptDecoder",
+    "Blip2T5Decoder",
     "CoCa",
     "ContrastiveTraining",
     "CrossAttentionDecoder",

@@ -28,6 +28,7 @@ def decoder_half(backbone: keras.Model) -> BartDecoder | T5Decoder:
         if isinstance(backbone, kind):
             return decoder(backbone)
     raise ValueError(
-        "A pretrained writer must be a BART, a T5, a PaliGemma or a Gemma 3. Received: "
-        f"{type(backbone).__name__}. Give other encoders a CrossAttentionDecoder."
+        "A pretrained writer must be a BART, a T5, a PaliGemma, a Gemma 3 or a BLIP-2. "
+        f"Received: {type(backbone).__name__}. Give other encoders a "
+        "CrossAttentionDecoder."
     )

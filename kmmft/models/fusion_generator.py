@@ -6,13 +6,12 @@ import keras
 import tensorflow as tf
 
 from kmmft.encoders.presets import load_text_backbone
-from kmmft.models.generator_parts import check_parts, to_width
+from kmmft.models.generator_parts import check_parts, decoder_texts, to_width
 from kmmft.models.pretrained_writer import writer_parts
 from kmmft.models.raw_inputs import RawInputs, batch_inputs
 from kmmft.models.shared_configs import sharing
 from kmmft.models.text_generation import FUSED, TextGeneration, token_context
 from kmmft.models.text_search import Greedy, TextSearch
-from kmmft.models.token_texts import TokenTexts
 from kmmft.models.word_training import WordTraining
 
 
@@ -33,7 +32,8 @@ class FusionGenerator(TextGeneration, RawInputs, WordTraining, keras.Model):
     Args:
         encoders: Encoders by modality, as for `FusionClassifier`. One or more.
         decoder: `kmmft.models.CrossAttentionDecoder`; `PrefixDecoder` for a pretrained
-            language model; `Bart`-, `T5`-, `PaliGemma`- or `Gemma3Decoder`.
+            language model; `Bart`-, `T5`-, `PaliGemma`-, `Gemma3`-, `Blip2Opt`- or
+            `Blip2T5Decoder`.
         tokenizer: The KerasHub tokenizer of the texts that are written, with as many
             words as the decoder (a few more or less for pretrained ones).
         max_length: Longest text in tokens, start and end included.
@@ -91,9 +91,7 @@ class FusionGenerator(TextGeneration, RawInputs, WordTraining, keras.Model):
         **kwargs,
     ):
         encoders = dict(encoders)
-        start_tokens = getattr(decoder, "start_tokens", ("start",))
-        end_piece = getattr(decoder, "end_piece", None)
-        texts = TokenTexts(tokenizer, max_length, start_tokens, end_piece)
+        texts = decoder_texts(decoder, tokenizer, max_length)
         check_parts(encoders, decoder, texts, target, read_directly)
         # === Layers ===
         names = [*encoders, *([FUSED] if fusion else [])]
@@ -137,7 +135,7 @@ class FusionGenerator(TextGeneration, RawInputs, WordTraining, keras.Model):
         load_weights: bool = True,
         **kwargs,
     ) -> "FusionGenerator":
-        """A pretrained BART or T5 (`text` to text), or a PaliGemma or a Gemma 3.
+        """A pretrained BART or T5 (`text` to text), PaliGemma, Gemma 3 or BLIP-2.
 
         Args:
             handle: As in `kmmft.encoders.TextEncoder.from_preset`.
@@ -174,13 +172,15 @@ class FusionGenerator(TextGeneration, RawInputs, WordTraining, keras.Model):
         """As `from_preset`, of a backbone: its parts, which are read as they are.
 
         Args:
-            backbone: KerasHub's BART, T5, PaliGemma or Gemma 3 (that sees images).
+            backbone: KerasHub's BART, T5, PaliGemma, Gemma 3 or BLIP-2 (that see
+                images).
             tokenizer: Its own.
             sequence_length, max_length: As in `from_preset`.
             keep: Which part of a text that is too long is read; see `TextEncoder`.
             prompt: Read beside an image, with at most one name of a text in the batch:
                 `"answer en {question}"`. Of a Gemma 3 it is the user's turn, unless it
-                has `<start_of_image>` where the image stands: then it is all.
+                has `<start_of_image>` where the image stands: then it is all. A
+                BLIP-2 needs none: `"Question: {question} Answer:"`.
             image_size: Side of their images. Default: the backbone's own.
             **kwargs: Further arguments of `FusionGenerator`.
 

@@ -52,6 +52,19 @@ def check_parts(
         )
 
 
+def decoder_texts(
+    decoder: keras.layers.Layer, tokenizer: keras.layers.Layer, max_length: int
+) -> TokenTexts:
+    """Texts as a decoder writes them; some pretrained ones expect them otherwise."""
+    return TokenTexts(
+        tokenizer,
+        max_length,
+        getattr(decoder, "start_tokens", ("start",)),
+        getattr(decoder, "end_piece", None),
+        getattr(decoder, "clean", None),
+    )
+
+
 def to_width(
     hidden_dim: int, dtype: keras.DTypePolicy, modality: str
 ) -> keras.Sequential:

@@ -2,15 +2,14 @@
 
 import keras
 import keras_hub
-import tensorflow as tf
 
 from kmmft.encoders import ImageEncoder, PromptEncoder, TextEncoder
-from kmmft.encoders.families import text_family
-from kmmft.encoders.text_preprocessor import TextPreprocessor
+from kmmft.models.blip2_parts import blip2_parts
 from kmmft.models.decoder_half import decoder_half
 from kmmft.models.gemma3_parts import gemma3_parts
 from kmmft.models.pali_gemma_decoder import PaliGemmaDecoder
 from kmmft.models.prompt_field import split_prompt
+from kmmft.models.prompt_ids import prompt_ids
 
 _PROMPT = "caption en"
 
@@ -40,10 +39,13 @@ def writer_parts(
     if isinstance(backbone, keras_hub.models.Gemma3Backbone):
         options = (sequence_length, keep, prompt, image_size)
         return gemma3_parts(backbone, tokenizer, *options)
+    if isinstance(backbone, keras_hub.models.BLIP2Backbone):
+        options = (sequence_length, keep, prompt or "", image_size)
+        return blip2_parts(backbone, tokenizer, *options)
     decoder = decoder_half(backbone)
     if (prompt, image_size) != (None, None):
         raise ValueError(
-            "`prompt` and `image_size` are for a PaliGemma or a Gemma 3. Received: "
+            "`prompt` and `image_size` are for a writer that sees images. Received: "
             f"prompt={prompt!r}, image_size={image_size} and a "
             f"{type(backbone).__name__}. Leave them out."
         )
@@ -59,32 +61,15 @@ def writer_parts(
 def _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, prompt, image_size):
     before, modality, after = split_prompt(prompt)
     reader = PromptEncoder(backbone, before, after)
-    prompt_ids = _prompt_ids(reader, tokenizer, sequence_length)
+    constant = prompt_ids(reader, tokenizer, sequence_length)
     # As it was trained: the whole image, out of shape.
     image = ImageEncoder.from_backbone(backbone, image_size, resize_mode="stretch")
     encoders = {"image": image}
     if modality:
         encoders[modality] = TextEncoder(reader, tokenizer, sequence_length, keep=keep)
-        prompt_ids = []
+        constant = []
     return {
         "encoders": encoders,
-        "decoder": PaliGemmaDecoder(backbone, prompt_ids),
+        "decoder": PaliGemmaDecoder(backbone, constant),
         "read_directly": list(encoders),
     }
-
-
-def _prompt_ids(
-    reader: PromptEncoder, tokenizer: keras.layers.Layer, sequence_length: int
-) -> list[int]:
-    """Ids of a prompt without a text in it, start token and line break included."""
-    # One place more than may be: what fills it is too long.
-    pack = TextPreprocessor(tokenizer, sequence_length + 1, text_family(reader))
-    packed = pack(tf.constant([""]))
-    ids = packed["token_ids"][packed["padding_mask"]].numpy().tolist()
-    if len(ids) > sequence_length:
-        raise ValueError(
-            "`sequence_length` must hold the prompt, with its start token and line "
-            f"break. Received: sequence_length={sequence_length} and the prompt "
-            f"{reader.before + reader.after!r}. Shorten it, or allow more tokens."
-        )
-    return ids

@@ -65,15 +65,17 @@ class T5Decoder(PretrainedDecoder, CrossAttentionDecoder):
         )
         self.head_dim = backbone.key_value_dim or self.head_dim
         self.tied = backbone.tie_embedding_weights
-        # === Layers ===
+        self._take_layers(backbone)
+        # === Config ===
+        self._keep_config(backbone)
+
+    def _take_layers(self, backbone):
         self.token_embedding = backbone.token_embedding
         self.dropout = backbone.decoder_embedding_dropout
         self.text_blocks = []
         self.blocks = backbone.decoder_transformer_layers
         self.norm = backbone.decoder_layer_norm
         self.last_dropout = backbone.decoder_dropout
-        # === Config ===
-        self._keep_config(backbone)
 
     def write(self, x, context, context_mask, padding_mask=None, training=None):
         if padding_mask is None:

@@ -1,6 +1,6 @@
 """Texts that a model writes: strings to token ids and back, in graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -23,6 +23,8 @@ class TokenTexts:
         start_tokens: What stands before each text: names of the tokenizer's special
             tokens. Some pretrained decoders expect others than the start token.
         end_piece: Token that ends a text. Default: the tokenizer's end token.
+        clean: String operation before the tokenizer; what is written then loses the
+            white space around it.
 
     Attributes:
         start_ids: Ids of what stands before each text.
@@ -51,6 +53,7 @@ class TokenTexts:
         max_length: int,
         start_tokens: Sequence[str] = ("start",),
         end_piece: str | None = None,
+        clean: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ):
         least = len(start_tokens) + 2
         if max_length < least:
@@ -61,7 +64,7 @@ class TokenTexts:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.start_tokens = tuple(start_tokens)
-        family = TextFamily(end_piece=end_piece)
+        family = TextFamily(end_piece=end_piece, clean=clean)
         self._pack = TextPreprocessor(
             tokenizer, max_length, family, start_tokens=start_tokens
         )
@@ -122,7 +125,8 @@ class TokenTexts:
             # there is no such token (GPT-2), the id that fills up is a word's.
             real &= written != self.pad_id
         words = tf.ragged.boolean_mask(written, real)
-        return tf.ensure_shape(graph_texts(self.tokenizer, words), [None])
+        texts = tf.ensure_shape(graph_texts(self.tokenizer, words), [None])
+        return texts if self._pack.family.clean is None else tf.strings.strip(texts)
 
     def _special(self, name: str) -> int:
         number = getattr(self.tokenizer, name, None)

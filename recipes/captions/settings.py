@@ -32,11 +32,13 @@ class Config(PairsConfig):
     decoder: str = "scratch"
     """scratch, or a GPT-2 preset of KerasHub, or its local directory."""
     pretrained_writer: str = ""
-    """A PaliGemma or Gemma 3 preset of KerasHub, or a local directory: image encoder,
-    decoder and words of one model, in place of --image_encoder and --decoder."""
-    prompt: str = "caption en"
+    """A PaliGemma, Gemma 3 or BLIP-2 preset of KerasHub, or a local directory: image
+    encoder, decoder and words of one model, in place of --image_encoder and
+    --decoder."""
+    prompt: str = ""
     """What a pretrained writer reads behind the picture; a Gemma 3 as a turn of the
-    user, such as "Describe this picture."."""
+    user. Empty for the model's own: "caption en" for a PaliGemma, "Describe this image
+    in one sentence." for a Gemma 3, none for a BLIP-2."""
     lora_rank: int = 0
     """Of a pretrained writer, only changes of this rank learn, of the queries and
     values of its decoder. 0 to train its weights themselves."""

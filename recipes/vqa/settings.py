@@ -31,12 +31,13 @@ class Config(kmmft.training.RecipeConfig):
     """classify chooses among the training answers; generate writes the answer, word
     piece by word piece, with a decoder that reads image, question and their fusion."""
     pretrained_writer: str = ""
-    """A PaliGemma or Gemma 3 preset of KerasHub, or a local directory, that generates
+    """A PaliGemma, Gemma 3 or BLIP-2 preset of KerasHub, or a directory, that generates
     in place of encoders and decoder: --head generate --pretrained_writer
     pali_gemma_3b_224."""
     prompt: str = "answer en {question}"
     """What a pretrained writer reads behind the image; a Gemma 3 as a turn of the user,
-    such as "{question} Answer with one word."."""
+    such as "{question} Answer with one word.", a BLIP-2 "Question: {question}
+    Answer:"."""
     lora_rank: int = 0
     """Of a pretrained writer, only changes of this rank learn, of the queries and
     values of its decoder. 0 to train its weights themselves."""

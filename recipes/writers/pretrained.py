@@ -1,4 +1,4 @@
-"""A PaliGemma or a Gemma 3 that a recipe fine-tunes whole or at low rank."""
+"""A PaliGemma, Gemma 3 or BLIP-2 that a recipe fine-tunes whole or at low rank."""
 
 import kmmft
 
@@ -17,7 +17,7 @@ def pretrained_writer(
         config.pretrained_writer,
         config.sequence_length,
         max_length,
-        prompt=config.prompt,
+        prompt=config.prompt or None,
         image_size=config.image_size,
         **kwargs,
     )

@@ -4,7 +4,7 @@ import keras_hub
 import pytest
 
 import kmmft
-from tests.models import gemma3_cases
+from tests.models import blip2_cases, gemma3_cases
 from tests.models.pali_gemma_cases import make_backbone
 
 DECODERS = {
@@ -15,6 +15,12 @@ DECODERS = {
         keras_hub.models.BartBackbone(9, 1, 2, 8, 16)
     ),
     "pali_gemma": lambda: kmmft.models.PaliGemmaDecoder(make_backbone(), [2, 4]),
+    "blip2_opt": lambda: kmmft.models.Blip2OptDecoder(
+        blip2_cases.language_model("opt"), [2, 4]
+    ),
+    "blip2_t5": lambda: kmmft.models.Blip2T5Decoder(
+        blip2_cases.language_model("t5"), [2, 4]
+    ),
     "gemma3": lambda: kmmft.models.Gemma3Decoder(gemma3_cases.make_backbone(), [2, 4]),
 }
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import kmmft
 from recipes import captioning, visual_question_answering
 from recipes.captions.models import build_model
-from tests.models import gemma3_cases
+from tests.models import blip2_cases, gemma3_cases
 from tests.models.pali_gemma_cases import make_backbone
 
 TEXTS = [
@@ -67,8 +67,19 @@ def float32_again():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(scope="module")
+def blip2_preset(tmp_path_factory):
+    """Likewise, of a BLIP-2 with an OPT that writes letter by letter."""
+    directory = tmp_path_factory.mktemp("blip2")
+    blip2_cases.make_backbone("opt", noise=0.0).save_to_preset(directory)
+    blip2_cases.make_tokenizer("opt").save_to_preset(directory)
+    return str(directory)
+
+
 @pytest.mark.slow
-def test_a_small_writer_learns_captions(preset, tmp_path):
+@pytest.mark.parametrize("kind", ["preset", "blip2_preset"])
+def test_a_small_writer_learns_captions(kind, request, tmp_path):
+    preset = request.getfixturevalue(kind)
     config = dataclasses.replace(
         captioning.PRESETS["smoke"],
         **WRITER,

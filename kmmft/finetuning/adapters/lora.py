@@ -23,7 +23,7 @@ class LoRA(Adapter):
         rank: Width of A and height of B.
         alpha: The change is multiplied by `alpha / rank`.
         targets: Pattern, or patterns, over paths of layers: which of the rule's layers
-            get one. `("*/query", "*/value")` is the paper's choice.
+            get one. `("*/query*", "*/value*")` is the paper's choice.
         dropout_rate: Dropout of what goes into A. Of dense layers only: convolutions
             and embeddings have none.
 

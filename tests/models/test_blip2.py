@@ -1,0 +1,243 @@
+"""BLIP-2 as the parts of one model, against `transformers` and KerasHub."""
+
+import pathlib
+
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmmft
+from kmmft.models import Blip2OptDecoder, Blip2T5Decoder, FusionGenerator
+from tests.models.blip2_cases import (
+    PROMPT,
+    language_model,
+    make_backbone,
+    make_model,
+    make_tokenizer,
+    opt_tokenizer,
+)
+from tests.models.pali_gemma_cases import ANSWERS, LENGTH, QUESTIONS, lesson, raw_of
+from tests.models.writer_round_trip import check_round_trips
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module", params=["opt", "t5"])
+def backbone(request):
+    return make_backbone(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(backbone):
+    return make_model(backbone)
+
+
+def assert_near(values, expected):
+    values, expected = np.array(values), np.array(expected)
+    assert np.abs(values - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", ["opt", "t5"])
+def test_equals_transformers(kind):
+    folder = GOLDEN / f"blip2_{kind}"
+    with np.load(folder / "outputs.npz") as file:
+        expected = dict(file)
+    tokens, logits = expected["tokens"], expected["logits"]
+    model = FusionGenerator.from_preset(
+        str(folder), 40, tokens.shape[1] + 1, prompt="{question} answer"
+    )
+    files = [tf.io.encode_png(image).numpy() for image in expected["image"]]
+    raw = {"image": files, "question": expected["question"].tolist()}
+    batch = model.preprocess({name: tf.constant(own) for name, own in raw.items()})
+    written = tf.function(model.generate_tokens, autograph=False)(batch).numpy()
+    np.testing.assert_array_equal(written[:, 1:], tokens)
+    batch["target_token_ids"] = tf.constant(written[:, :-1])
+    batch["target_padding_mask"] = tf.ones(written[:, :-1].shape, bool)
+    assert_near(model(batch), logits)
+
+
+def test_a_presets_output_layer_is_loaded(tmp_path):
+    # KerasHub makes it after the weights were loaded.
+    backbone = make_backbone("t5")
+    backbone.language_model.lm_head.build((None, None, 12))
+    backbone.save_to_preset(str(tmp_path))
+    make_tokenizer("t5").save_to_preset(str(tmp_path))
+    model = FusionGenerator.from_preset(str(tmp_path), 24, LENGTH, prompt="the cat")
+    again = make_model(backbone, prompt="the cat", target="caption")
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(
+        model.decoder.head.kernel, backbone.language_model.lm_head.kernel
+    )
+
+
+def test_cached_steps_equal_one_pass(backbone):
+    prompt_ids = [2, 7, 4]
+    if hasattr(backbone.language_model, "t5"):
+        decoder = Blip2T5Decoder(backbone.language_model, prompt_ids)
+    else:
+        decoder = Blip2OptDecoder(backbone.language_model, prompt_ids)
+    random = np.random.default_rng(1)
+    token_ids = tf.constant(random.integers(0, 18, (4, 5)), tf.int32)
+    context = tf.constant(random.normal(size=(4, 8, 12)), tf.float32)
+    mask = tf.constant(random.random((4, 8)) > 0.4)
+    whole = decoder(token_ids, context, mask)
+    memory, cache = decoder.begin(context, mask, 5)
+    for place in range(5):
+        words = token_ids[:, place : place + 1]
+        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
+        np.testing.assert_allclose(logits, whole[:, place], atol=2e-5)
+    hidden = tf.where(mask[:, :, None], context, 77.0)
+    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=2e-5)
+    changed = tf.concat([token_ids[:, :3], token_ids[:, 3:] + 1], 1)
+    again = decoder(changed, context, mask)
+    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=2e-5)
+    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
+
+
+def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
+    constant = make_model(backbone, prompt="the cat on")
+    assert list(constant.encoders) == ["image"]
+    inputs, *_ = lesson(constant)
+    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
+    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
+    assert_near(constant(inputs), model(expected))
+
+
+def test_a_text_goes_on_behind_a_prompt():
+    backbone = make_backbone("opt")
+    texts = ["a cat", "", "the\n\n mat"]
+    for prompt, space in ((PROMPT, ["Ġ"]), (None, []), ("the ", [])):
+        model = make_model(backbone, prompt=prompt)
+        token_ids, mask = model._texts.pack(texts)
+        rows = [row[real] for row, real in zip(token_ids.numpy(), mask, strict=True)]
+        pieces = [[model.tokenizer.id_to_token(i) for i in row] for row in rows]
+        assert pieces[0] == ["</s>", *space, "a", "Ġ", "cat", "Ċ"]
+        assert pieces[1] == ["</s>", "Ċ"]
+        assert model._texts.unpack(token_ids).numpy().tolist() == [
+            b"a cat",
+            b"",
+            b"the mat",
+        ]
+
+
+def test_a_copy_shares_its_words_again(model):
+    again = FusionGenerator.from_config(model.get_config())
+    assert len(again.weights) == len(model.weights)
+    words = again.decoder.token_embedding
+    assert words is not model.decoder.token_embedding
+    assert words in again.encoders["question"].backbone.layers
+    again.set_weights(model.get_weights())
+    inputs, *_ = lesson(model)
+    assert_near(again(inputs), model(inputs))
+
+
+@pytest.mark.slow
+def test_a_saved_and_an_exported_model_write_the_same(model, tmp_path, monkeypatch):
+    check_round_trips(model, raw_of(model), tmp_path, monkeypatch)
+
+
+def test_depths_and_low_rank_changes():
+    model = make_model(make_backbone("t5"))
+    depths = kmmft.finetuning.layer_depths(model)
+    image = "image_encoder/qformer_encoder"
+    vision = f"{image}/blip2_vision_encoder"
+    block = "decoder/transformer_decoder_layer_0"
+    expected = {
+        f"{vision}/patching_and_embedding/patch_embedding/kernel": 1,
+        f"{vision}/encoder/transformer_block_1/mha/query/kernel": 2,
+        f"{image}/blip2_qformer/transformer_layer_1/output_dense/kernel": 4,
+        f"{image}/language_projection/kernel": 5,
+        "decoder/token_embedding/embeddings": 0,
+        "decoder/transformer_encoder_layer_1/self_attention/query_projector/kernel": 2,
+        f"{block}/cross_attention/query_projector/kernel": 3,
+        "decoder/lm_head/kernel": 5,
+    }
+    assert {path: depths[path] for path in expected} == expected
+    inputs, words, weights = lesson(model)
+    before = np.array(model(inputs))
+    kmmft.finetuning.presets.lora_only(2).apply(model)
+    for weight in model.trainable_variables:
+        assert weight.name.startswith("lora_")
+        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
+    with tf.GradientTape() as tape:
+        logits = model(inputs)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+        loss = tf.reduce_sum(losses * weights)
+    assert np.abs(logits - before).max() > 1e-2
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.abs(gradient).max() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["opt", "t5"])
+def test_half_precision(kind):
+    full = make_model(make_backbone(kind))
+    inputs, *_ = lesson(full)
+    expected = np.array(full(inputs))
+    half = make_model(make_backbone(kind, dtype="bfloat16"))
+    half = FusionGenerator.from_config(half.get_config())
+    half.set_weights(full.get_weights())
+    assert {weight.dtype for weight in half.weights} == {"bfloat16"}
+    logits = half(inputs)
+    assert logits.dtype == tf.float32
+    error = np.abs(logits - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 0.05
+    context = half.encoders["image"](inputs["image"])["tokens"]
+    memory, cache = half.decoder.begin(context, tf.ones((4, 3), bool), 3)
+    logits, _ = half.decoder.step(tf.ones((4, 1), tf.int32), 0, memory, cache)
+    assert np.all(np.isfinite(logits))
+
+
+def test_images_of_another_size(model, backbone):
+    larger = make_model(backbone, image_size=12)
+    inputs, *_ = lesson(larger)
+    assert inputs["image"].shape == (4, 12, 12, 3)
+    assert np.abs(larger(inputs) - model(lesson(model)[0])).max() > 1e-3
+    encoder = larger.encoders["image"]
+    assert encoder.output["tokens"].shape == (None, 3, 12)
+    # The same parts but for the places.
+    changed = [
+        ours.path
+        for ours, theirs in zip(
+            encoder.weights, model.encoders["image"].weights, strict=True
+        )
+        if ours.shape != theirs.shape or np.any(np.array(ours) != np.array(theirs))
+    ]
+    assert len(changed) == 1 and changed[0].endswith("position_embedding/embeddings")
+
+
+def test_bad_prompts(backbone):
+    for prompt, message in (
+        ("{question} or {text}", "`prompt` must be .* at most one"),
+        ("the cat sits on the mat, a bird", "must hold the prompt.*=24"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_model(backbone, prompt=prompt)
+
+
+def test_bad_parts():
+    reader = language_model("t5", num_queries=0)
+    reads = keras_hub.models.BLIP2Backbone(None, None, reader)
+    with pytest.raises(
+        ValueError, match=r"needs a vision encoder.*vision_encoder=None"
+    ):
+        FusionGenerator.from_backbone(reads, make_tokenizer("t5"), 24, LENGTH)
+    with pytest.raises(ValueError, match=r"must be a .*BLIP2CustomOPT.*FlanT5"):
+        Blip2OptDecoder(language_model("t5"))
+    with pytest.raises(ValueError, match=r"must be a .*BLIP2FlanT5.*CustomOPT"):
+        Blip2T5Decoder(language_model("opt"))
+    with pytest.raises(ValueError, match=r"language model.*BLIP2Backbone"):
+        kmmft.encoders.PromptEncoder(reads)
+    with pytest.raises(ValueError, match=r"float16.*mixed_bfloat16"):
+        Blip2T5Decoder(language_model("t5", dtype="float16"))
+    long = FusionGenerator.from_backbone(
+        make_backbone("opt"), opt_tokenizer(), 60, LENGTH, prompt=PROMPT
+    )
+    with pytest.raises(ValueError, match=r"fit into the OPT's 64.*Received: 73"):
+        long.generate(raw_of(long))
+    inputs, *_ = long.teach(long.preprocess(raw_of(long)), tf.constant(ANSWERS))
+    with pytest.raises(ValueError, match=r"fit into the OPT's 64.*Received: 73"):
+        long(inputs)
+    assert len(QUESTIONS) == 4
