@@ -1,6 +1,7 @@
 """What the encoder halves of larger backbones have in common."""
 
 import copy
+import json
 import uuid
 
 import keras
@@ -10,7 +11,7 @@ from kmmft.encoders.blip2_repairs import tell_dtype
 from kmmft.encoders.frozen_layers import freeze_as_configured
 
 
-def shared_config(backbone: keras.Model) -> dict:
+def shared_config(backbone: keras.Model) -> str:
     """A backbone's config; two halves that keep it come back as halves of one backbone.
 
     Keras marks such parts itself, but not in configs that were made earlier.
@@ -19,13 +20,14 @@ def shared_config(backbone: keras.Model) -> dict:
         backbone: Of which an encoder or a decoder takes its layers.
 
     Returns:
-        As `keras.saving.serialize_keras_object`.
+        What `keras.saving.serialize_keras_object` returns, as JSON: Keras would track a
+        dict, and a copy of it would be a copy of the model.
     """
     if not hasattr(backbone, "_shared_key"):
         backbone._shared_key = uuid.uuid4().hex
     tell_dtype(backbone)
     config = keras.saving.serialize_keras_object(backbone)
-    return {**config, "shared_object_id": backbone._shared_key}
+    return json.dumps({**config, "shared_object_id": backbone._shared_key})
 
 
 class EncoderHalf(keras.Model):
@@ -43,7 +45,7 @@ class EncoderHalf(keras.Model):
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "backbone": self._backbone_config,
+            "backbone": json.loads(self._backbone_config),
         }
 
     @classmethod

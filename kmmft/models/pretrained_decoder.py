@@ -1,6 +1,7 @@
 """What the decoder halves of larger backbones have in common."""
 
 import copy
+import json
 
 import keras
 
@@ -29,7 +30,7 @@ class PretrainedDecoder:
     def get_config(self) -> dict:
         return {
             **keras.layers.Layer.get_config(self),
-            "backbone": self._backbone_config,
+            "backbone": json.loads(self._backbone_config),
         }
 
     @classmethod

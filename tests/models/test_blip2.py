@@ -17,7 +17,7 @@ from tests.models.blip2_cases import (
     make_tokenizer,
     opt_tokenizer,
 )
-from tests.models.pali_gemma_cases import ANSWERS, LENGTH, QUESTIONS, lesson, raw_of
+from tests.models.pali_gemma_cases import ANSWERS, LENGTH, lesson, raw_of
 from tests.models.writer_round_trip import check_round_trips
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -225,13 +225,11 @@ def test_bad_parts():
     ):
         FusionGenerator.from_backbone(reads, make_tokenizer("t5"), 24, LENGTH)
     with pytest.raises(ValueError, match=r"must be a .*BLIP2CustomOPT.*FlanT5"):
-        Blip2OptDecoder(language_model("t5"))
+        Blip2OptDecoder(reader)
     with pytest.raises(ValueError, match=r"must be a .*BLIP2FlanT5.*CustomOPT"):
         Blip2T5Decoder(language_model("opt"))
     with pytest.raises(ValueError, match=r"language model.*BLIP2Backbone"):
         kmmft.encoders.PromptEncoder(reads)
-    with pytest.raises(ValueError, match=r"float16.*mixed_bfloat16"):
-        Blip2T5Decoder(language_model("t5", dtype="float16"))
     long = FusionGenerator.from_backbone(
         make_backbone("opt"), opt_tokenizer(), 60, LENGTH, prompt=PROMPT
     )
@@ -240,4 +238,3 @@ def test_bad_parts():
     inputs, *_ = long.teach(long.preprocess(raw_of(long)), tf.constant(ANSWERS))
     with pytest.raises(ValueError, match=r"fit into the OPT's 64.*Received: 73"):
         long(inputs)
-    assert len(QUESTIONS) == 4
