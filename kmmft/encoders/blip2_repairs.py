@@ -6,23 +6,29 @@ from keras_hub.src.utils import preset_utils
 from keras_hub.src.utils.keras_utils import gelu_approximate
 
 
-def load_head(backbone: keras.Model, handle: str) -> None:
-    """Loads the output layer of a BLIP-2's Flan-T5 from its preset, if it must be.
+def backbone_from_preset(handle: str, load_weights: bool) -> keras.Model:
+    """`keras_hub.models.Backbone.from_preset`, also of a Flan-T5's output layer.
 
-    KerasHub makes the layer's weights with the first text, after those of the preset
+    KerasHub makes that layer's weights with the first text, after those of the preset
     were loaded: they would stay random.
 
     Args:
-        backbone: Just loaded from `handle`, of any kind.
         handle: A preset of KerasHub or of Hugging Face.
+        load_weights: False gives the architecture with random weights.
     """
-    language_model = getattr(backbone, "language_model", None)
-    if not isinstance(language_model, keras_hub.models.BLIP2FlanT5):
-        return
-    if language_model.lm_head.built:  # KerasHub's conversion from Hugging Face does it
-        return
-    build_head(language_model)
-    preset_utils.get_preset_loader(handle)._load_backbone_weights(backbone)
+    models = keras_hub.models
+    loader = preset_utils.get_preset_loader(handle)
+    mends = isinstance(loader, preset_utils.KerasPresetLoader) and issubclass(
+        loader.check_backbone_class(), models.BLIP2Backbone
+    )
+    backbone = models.Backbone.from_preset(
+        handle, load_weights=load_weights and not mends
+    )
+    if mends and load_weights:
+        if isinstance(backbone.language_model, models.BLIP2FlanT5):
+            build_head(backbone.language_model)
+        loader._load_backbone_weights(backbone)
+    return backbone
 
 
 def tell_dtype(model: keras.Model) -> None:

@@ -127,7 +127,9 @@ class ImageEncoder(FrozenInference, keras.Model):
 
         Args:
             backbone: As in the constructor, or a KerasHub `CLIPBackbone`,
-                `SigLIPBackbone` or `MetaCLIP2Backbone`, whose image tower is taken.
+                `SigLIPBackbone` or `MetaCLIP2Backbone`, whose image tower is taken, or
+                a `PaliGemmaBackbone`, `Gemma3Backbone` or `BLIP2Backbone`, of which
+                what reads images is taken.
             image_size: As in the constructor, but a backbone that was built for
                 another size is rebuilt for this one, its position embeddings resized.
             **kwargs: Further arguments of `ImageEncoder`. The towers of CLIP and

@@ -6,7 +6,7 @@ import pathlib
 import keras
 import keras_hub
 
-from kmmft.encoders.blip2_repairs import load_head
+from kmmft.encoders.blip2_repairs import backbone_from_preset
 from kmmft.encoders.efficientnet_lite import (
     EfficientNetLite0Backbone,
     load_imagenet_weights,
@@ -103,14 +103,8 @@ def load_text_backbone(
     if is_t5_checkpoint(handle):
         return *load_t5_checkpoint(handle, load_weights), None
     backbone = load_or_explain(
-        lambda: keras_hub.models.Backbone.from_preset(
-            handle, load_weights=load_weights
-        ),
-        handle,
-        "a text encoder",
+        lambda: backbone_from_preset(handle, load_weights), handle, "a text encoder"
     )
-    if load_weights:
-        load_head(backbone, handle)
     tokenizer = load_or_explain(lambda: _tokenizer(handle), handle, "a tokenizer")
     config = read_json(handle, "config.json")
     if (

@@ -46,6 +46,9 @@ class QFormerEncoder(keras.Model):
         name: str = "qformer_encoder",
         **kwargs,
     ):
+        # KerasHub numbers them, which `kmmft.finetuning.layer_depths` would take for
+        # numbers of blocks.
+        vision_encoder.name, qformer.name = "blip2_vision_encoder", "blip2_qformer"
         # === Functional model ===
         images = keras.Input(vision_encoder.input.shape[1:], name="images")
         tokens = projection(qformer(vision_encoder(images)))

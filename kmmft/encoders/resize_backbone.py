@@ -28,7 +28,7 @@ def resize_backbone(
 
     Raises:
         ValueError: If the images of a PaliGemma or a Gemma 3 would not be square, or
-            not in whole tokens.
+            they or a BLIP-2's not in whole tokens.
 
     Example:
         >>> import keras_hub
@@ -87,6 +87,14 @@ def _size(config: dict, image_size: tuple[int, int]) -> dict:
         key = "input_shape" if "input_shape" in config else "image_shape"
         return {key: (*image_size, 3)}
     if not isinstance(config["image_size"], int):  # BLIP-2's
+        if any(
+            side % patch
+            for side, patch in zip(image_size, config["patch_size"], strict=True)
+        ):
+            raise ValueError(
+                f"`image_size` must be in whole patches of {config['patch_size']}. "
+                f"Received: {image_size}."
+            )
         return {"image_size": image_size}
     # PaliGemma's, or Gemma 3's, which makes a token of several patches.
     side, patch = image_size[0], config["patch_size"] * config.get("pool_size", 1)

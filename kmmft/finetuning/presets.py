@@ -225,7 +225,8 @@ def lora_only(
         rank: Rank of each change.
         alpha: The change is scaled by `alpha / rank`.
         within: Pattern of the weights among which the kernels are.
-        targets: Which layers' kernels; see `LoRA`.
+        targets: Which layers' kernels; see `LoRA`. The default fits the queries and
+            values of all of KerasHub's text models.
         **options: Of the `Rule`, for the adapters' weights.
 
     Example:

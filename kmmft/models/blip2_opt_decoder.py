@@ -92,6 +92,7 @@ class Blip2OptDecoder(PromptedDecoder):
 
     def clean(self, texts: tf.Tensor) -> tf.Tensor:
         """Texts as they go on behind a prompt: a space before, and no line breaks."""
+        texts = tf.strings.strip(texts)
         texts = tf.strings.regex_replace(texts, r"\s*\n\s*", " ")
         if not self.follows_words:
             return texts

@@ -36,11 +36,11 @@ def blip2_parts(
     language_model = backbone.language_model
     before, modality, after = split_prompt(prompt)
     reader = PromptEncoder(language_model, before, after)
-    encoders, constant = {"image": image}, []
+    encoders = {"image": image}
+    constant = prompt_ids(reader, tokenizer, sequence_length)
     if modality:
         encoders[modality] = TextEncoder(reader, tokenizer, sequence_length, keep=keep)
-    else:
-        constant = prompt_ids(reader, tokenizer, sequence_length)
+        constant = []
     if isinstance(language_model, keras_hub.models.BLIP2FlanT5):
         decoder = Blip2T5Decoder(language_model, constant)
     else:

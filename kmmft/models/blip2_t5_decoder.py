@@ -18,12 +18,13 @@ class Blip2T5Decoder(T5Decoder):
     Its encoder reads the context's tokens, the image's and perhaps a prompt's behind
     them, and its decoder writes about what it makes of them. With the same backbone's
     `kmmft.encoders.QFormerEncoder` and `PromptEncoder`, whose tokens it reads as they
-    are, it is the whole BLIP-2.
+    are, it is the whole BLIP-2. KerasHub's exact GELU becomes the approximation of T5's
+    authors, in `backbone`, too.
 
     Args:
         backbone: A `keras_hub.models.BLIP2FlanT5`: a BLIP-2's `language_model`.
-        prompt_ids: Token ids that are read after the context: a prompt that is the
-            same for all examples.
+        prompt_ids: Token ids that are read after the context, which then must have no
+            padding: a prompt that is the same for all examples.
 
     Call arguments:
         token_ids: As for `CrossAttentionDecoder`, and so are the others.

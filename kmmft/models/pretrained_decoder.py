@@ -16,8 +16,9 @@ class PretrainedDecoder:
     encoder's weights among this layer's.
     """
 
-    # Some models round their number of words up, or leave special ones out.
-    spare_words = 127
+    # Some models round their number of words up, or leave special ones out: T5 has
+    # 32,128, of which its tokenizer's file holds 32,000.
+    spare_words = 128
     # Its blocks have depths, as an encoder's; see `kmmft.finetuning.layer_depths`.
     pretrained = True
 

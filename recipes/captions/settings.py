@@ -41,7 +41,8 @@ class Config(PairsConfig):
     in one sentence." for a Gemma 3, none for a BLIP-2."""
     lora_rank: int = 0
     """Of a pretrained writer, only changes of this rank learn, of the queries and
-    values of its decoder. 0 to train its weights themselves."""
+    values of its decoder, and what asks a BLIP-2's queries, as without image encoder.
+    0 to train its weights themselves."""
     hidden_dim: int = 256
     """Width of the decoder from scratch."""
     num_layers: int = 2

@@ -40,7 +40,8 @@ class Config(kmmft.training.RecipeConfig):
     Answer:"."""
     lora_rank: int = 0
     """Of a pretrained writer, only changes of this rank learn, of the queries and
-    values of its decoder. 0 to train its weights themselves."""
+    values of its decoder, and what asks a BLIP-2's queries, as without image encoder.
+    0 to train its weights themselves."""
     use_image: bool = True
     """Whether the model sees the image."""
     use_question: bool = True

@@ -2,6 +2,12 @@
 
 import kmmft
 
+# What asks a BLIP-2's queries, which its authors always train.
+_QUERIES = (
+    kmmft.finetuning.Rule("*/blip2_qformer/*"),
+    kmmft.finetuning.Rule("*/language_projection/*"),
+)
+
 
 def pretrained_writer(
     config: kmmft.training.RecipeConfig, max_length: int, **kwargs
@@ -21,10 +27,15 @@ def pretrained_writer(
         image_size=config.image_size,
         **kwargs,
     )
-    model.encoders["image"].trainable = config.train_image_encoder
+    reader = model.encoders["image"].backbone
+    asks_queries = isinstance(reader, kmmft.encoders.QFormerEncoder)
+    seeing = reader.vision_encoder if asks_queries else model.encoders["image"]
+    seeing.trainable = config.train_image_encoder
     if "question" in model.encoders:
         # Its words' vectors, which are the decoder's, too.
         model.encoders["question"].trainable = config.train_text_encoder
     if config.lora_rank:
-        kmmft.finetuning.presets.lora_only(config.lora_rank).apply(model)
+        low_rank, frozen = kmmft.finetuning.presets.lora_only(config.lora_rank).rules
+        whole = _QUERIES if asks_queries else ()
+        kmmft.finetuning.Plan([low_rank, *whole, frozen]).apply(model)
     return model

@@ -45,11 +45,9 @@ def language_model(kind, dtype=None, num_queries=QUERIES):
 def make_backbone(kind, noise=0.4, dtype=None):
     keras.utils.set_random_seed(2)
     settings = (SIZE, 4, 1, 2, 8, 16, True, True, True, True, 0.0, 1e-6, 0.02)
-    # As in presets: a number at its end would be taken for a block's.
-    names = {"dtype": dtype, "name": "blip2_vision_encoder"}
-    vision = models.BLIP2VisionEncoder(*settings, **names)
+    vision = models.BLIP2VisionEncoder(*settings, dtype=dtype)
     settings = (QUERIES, 2, 2, 8, 16, 8, 2, 0.0, 1e-12)
-    qformer = models.BLIP2QFormer(*settings, dtype=dtype, name="blip2_qformer")
+    qformer = models.BLIP2QFormer(*settings, dtype=dtype)
     backbone = models.BLIP2Backbone(vision, qformer, language_model(kind, dtype))
     random = np.random.default_rng(0)
     for weight in backbone.weights:

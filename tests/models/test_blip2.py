@@ -1,4 +1,4 @@
-"""BLIP-2 as the parts of one model, against `transformers` and KerasHub."""
+"""BLIP-2 as the parts of one model, against `transformers`."""
 
 import pathlib
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import kmmft
 from kmmft.models import Blip2OptDecoder, Blip2T5Decoder, FusionGenerator
+from kmmft.models.generator_parts import check_parts
 from tests.models.blip2_cases import (
     PROMPT,
     language_model,
@@ -107,7 +108,7 @@ def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
 
 def test_a_text_goes_on_behind_a_prompt():
     backbone = make_backbone("opt")
-    texts = ["a cat", "", "the\n\n mat"]
+    texts = ["a cat\n", " \n", "the\n\n mat"]
     for prompt, space in ((PROMPT, ["Ġ"]), (None, []), ("the ", [])):
         model = make_model(backbone, prompt=prompt)
         token_ids, mask = model._texts.pack(texts)
@@ -206,6 +207,27 @@ def test_images_of_another_size(model, backbone):
         if ours.shape != theirs.shape or np.any(np.array(ours) != np.array(theirs))
     ]
     assert len(changed) == 1 and changed[0].endswith("position_embedding/embeddings")
+
+
+def test_images_are_whole_patches(backbone):
+    for size in (10, 2):
+        with pytest.raises(ValueError, match=r"whole patches of \(4, 4\).*Received"):
+            make_model(backbone, image_size=size)
+
+
+def test_a_decoder_may_have_more_words_than_the_tokenizers_file():
+    texts = kmmft.models.TokenTexts(make_tokenizer("t5"), LENGTH, ("pad",))
+    words = texts.tokenizer.vocabulary_size()
+    vit = keras_hub.models.ViTBackbone((8, 8, 3), 4, 1, 2, 8, 16)
+    encoders = {"image": kmmft.encoders.ImageEncoder(vit)}
+    for spare in (128, 129):
+        t5 = keras_hub.models.BLIP2FlanT5(words + spare, 1, 2, 8, 16, 3, 8)
+        parts = (encoders, Blip2T5Decoder(t5), texts, "caption", [])
+        if spare == 128:
+            check_parts(*parts)
+        else:
+            with pytest.raises(ValueError, match="same number of words"):
+                check_parts(*parts)
 
 
 def test_bad_prompts(backbone):

@@ -166,6 +166,25 @@ def test_a_gemma3_directory_is_a_writer(tmp_path):
     np.testing.assert_allclose(logits, own, atol=1e-5)
 
 
+def test_what_asks_the_queries_learns(blip2_preset):
+    config = dataclasses.replace(
+        captioning.PRESETS["smoke"],
+        pretrained_writer=blip2_preset,
+        image_size=16,
+        lora_rank=2,
+    )
+    low_rank = build_model(config, [])
+    learns = [weight.path for weight in low_rank.encoders["image"].trainable_weights]
+    expected = low_rank.encoders["image"].backbone
+    parts = (expected.qformer, expected.projection)
+    assert learns == [weight.path for part in parts for weight in part.weights]
+    assert len(low_rank.decoder.trainable_weights) == 8
+    without_image = build_model(dataclasses.replace(config, lora_rank=0), [])
+    learns = [w.path for w in without_image.encoders["image"].trainable_weights]
+    assert learns == [w.path for part in parts for w in part.weights]
+    assert not config.train_image_encoder
+
+
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [

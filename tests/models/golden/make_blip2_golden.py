@@ -101,10 +101,13 @@ def blip2(text: transformers.PretrainedConfig) -> transformers.PreTrainedModel:
     )
     model = transformers.Blip2ForConditionalGeneration(config).eval()
     with torch.no_grad():
+        head = model.get_output_embeddings()
+        if text.model_type == "t5":  # of its own, as in the presets
+            head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
         for tensor in model.parameters():
             tensor += 0.2 * torch.randn_like(tensor)
         # The image's sign is no word.
-        model.get_output_embeddings().weight[IMAGE_ID] = 0
+        head.weight[IMAGE_ID] = 0
     return model
 
 
