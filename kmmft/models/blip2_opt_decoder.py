@@ -30,10 +30,7 @@ class Blip2OptDecoder(PromptedDecoder):
         follows_words: Whether a text goes on behind words of a prompt.
 
     Call arguments:
-        token_ids: int tensor `(batch, length)`.
-        context: float tensor `(batch, context_length, hidden_dim)`.
-        context_mask: bool tensor `(batch, context_length)`, True marks real tokens.
-        padding_mask: Not looked at: padding is behind all words.
+        token_ids: As for `PaliGemmaDecoder`, and so are the others.
 
     Returns:
         float32 tensor `(batch, length, vocabulary_size)`: logits of the next word.

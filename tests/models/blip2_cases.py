@@ -36,10 +36,11 @@ def t5_tokenizer():
 
 def language_model(kind, dtype=None, num_queries=QUERIES):
     words = make_tokenizer(kind).vocabulary_size()
-    sizes = (words, 2, 2, 12, 16, num_queries)
+    sizes = (2, 12, 16, num_queries)
     if kind == "opt":
-        return models.BLIP2CustomOPT(*sizes, 0.0, 64, 8, dtype=dtype)
-    return models.BLIP2FlanT5(*sizes, 8, key_value_dim=6, dropout=0.0, dtype=dtype)
+        return models.BLIP2CustomOPT(words, 2, *sizes, 0.0, 64, 8, dtype=dtype)
+    options = {"key_value_dim": 6, "dropout": 0.0, "dtype": dtype}
+    return models.BLIP2FlanT5(words, 1, *sizes, 8, **options)
 
 
 def make_backbone(kind, noise=0.4, dtype=None):

@@ -19,7 +19,14 @@ from tests.models.blip2_cases import (
     opt_tokenizer,
 )
 from tests.models.pali_gemma_cases import ANSWERS, LENGTH, lesson, raw_of
-from tests.models.writer_round_trip import check_round_trips
+from tests.models.writer_checks import (
+    check_cached_steps,
+    check_constant_prompt,
+    check_copies_share_words,
+    check_equals_transformers,
+    check_low_rank_changes,
+    check_round_trips,
+)
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -34,28 +41,9 @@ def model(backbone):
     return make_model(backbone)
 
 
-def assert_near(values, expected):
-    values, expected = np.array(values), np.array(expected)
-    assert np.abs(values - expected).max() < 1e-5 * np.abs(expected).max()
-
-
 @pytest.mark.parametrize("kind", ["opt", "t5"])
 def test_equals_transformers(kind):
-    folder = GOLDEN / f"blip2_{kind}"
-    with np.load(folder / "outputs.npz") as file:
-        expected = dict(file)
-    tokens, logits = expected["tokens"], expected["logits"]
-    model = FusionGenerator.from_preset(
-        str(folder), 40, tokens.shape[1] + 1, prompt="{question} answer"
-    )
-    files = [tf.io.encode_png(image).numpy() for image in expected["image"]]
-    raw = {"image": files, "question": expected["question"].tolist()}
-    batch = model.preprocess({name: tf.constant(own) for name, own in raw.items()})
-    written = tf.function(model.generate_tokens, autograph=False)(batch).numpy()
-    np.testing.assert_array_equal(written[:, 1:], tokens)
-    batch["target_token_ids"] = tf.constant(written[:, :-1])
-    batch["target_padding_mask"] = tf.ones(written[:, :-1].shape, bool)
-    assert_near(model(batch), logits)
+    check_equals_transformers(GOLDEN / f"blip2_{kind}", "{question} answer")
 
 
 def test_a_presets_output_layer_is_loaded(tmp_path):
@@ -79,31 +67,11 @@ def test_cached_steps_equal_one_pass(backbone):
         decoder = Blip2T5Decoder(backbone.language_model, prompt_ids)
     else:
         decoder = Blip2OptDecoder(backbone.language_model, prompt_ids)
-    random = np.random.default_rng(1)
-    token_ids = tf.constant(random.integers(0, 18, (4, 5)), tf.int32)
-    context = tf.constant(random.normal(size=(4, 8, 12)), tf.float32)
-    mask = tf.constant(random.random((4, 8)) > 0.4)
-    whole = decoder(token_ids, context, mask)
-    memory, cache = decoder.begin(context, mask, 5)
-    for place in range(5):
-        words = token_ids[:, place : place + 1]
-        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
-        np.testing.assert_allclose(logits, whole[:, place], atol=2e-5)
-    hidden = tf.where(mask[:, :, None], context, 77.0)
-    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=2e-5)
-    changed = tf.concat([token_ids[:, :3], token_ids[:, 3:] + 1], 1)
-    again = decoder(changed, context, mask)
-    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=2e-5)
-    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
+    check_cached_steps(decoder, reads_start=isinstance(decoder, Blip2T5Decoder))
 
 
 def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
-    constant = make_model(backbone, prompt="the cat on")
-    assert list(constant.encoders) == ["image"]
-    inputs, *_ = lesson(constant)
-    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
-    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
-    assert_near(constant(inputs), model(expected))
+    check_constant_prompt(model, make_model(backbone, prompt="the cat on"))
 
 
 def test_a_text_goes_on_behind_a_prompt():
@@ -124,14 +92,7 @@ def test_a_text_goes_on_behind_a_prompt():
 
 
 def test_a_copy_shares_its_words_again(model):
-    again = FusionGenerator.from_config(model.get_config())
-    assert len(again.weights) == len(model.weights)
-    words = again.decoder.token_embedding
-    assert words is not model.decoder.token_embedding
-    assert words in again.encoders["question"].backbone.layers
-    again.set_weights(model.get_weights())
-    inputs, *_ = lesson(model)
-    assert_near(again(inputs), model(inputs))
+    check_copies_share_words(model)
 
 
 @pytest.mark.slow
@@ -144,31 +105,19 @@ def test_depths_and_low_rank_changes():
     depths = kmmft.finetuning.layer_depths(model)
     image = "image_encoder/qformer_encoder"
     vision = f"{image}/blip2_vision_encoder"
-    block = "decoder/transformer_decoder_layer_0"
     expected = {
-        f"{vision}/patching_and_embedding/patch_embedding/kernel": 1,
-        f"{vision}/encoder/transformer_block_1/mha/query/kernel": 2,
-        f"{image}/blip2_qformer/transformer_layer_1/output_dense/kernel": 4,
-        f"{image}/language_projection/kernel": 5,
-        "decoder/token_embedding/embeddings": 0,
-        "decoder/transformer_encoder_layer_1/self_attention/query_projector/kernel": 2,
-        f"{block}/cross_attention/query_projector/kernel": 3,
-        "decoder/lm_head/kernel": 5,
+        f"{vision}/patching_and_embedding/patch_embedding/kernel": 0,
+        f"{vision}/encoder/transformer_block_1/mha/query/kernel": 1,
+        f"{image}/blip2_qformer/transformer_layer_1/output_dense/kernel": 3,
+        f"{image}/language_projection/kernel": 4,
+        "decoder/token_embedding/embeddings": 1,
+        "decoder/transformer_encoder_layer_0/self_attention/query_projector/kernel": 2,
+        "decoder/transformer_decoder_layer_0/cross_attention/key_projector/kernel": 3,
+        "decoder/lm_head/kernel": 4,
     }
     assert {path: depths[path] for path in expected} == expected
-    inputs, words, weights = lesson(model)
-    before = np.array(model(inputs))
-    kmmft.finetuning.presets.lora_only(2).apply(model)
-    for weight in model.trainable_variables:
-        assert weight.name.startswith("lora_")
-        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
-    with tf.GradientTape() as tape:
-        logits = model(inputs)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
-        loss = tf.reduce_sum(losses * weights)
-    assert np.abs(logits - before).max() > 1e-2
-    for gradient in tape.gradient(loss, model.trainable_variables):
-        assert np.abs(gradient).max() > 1e-4
+    # Two matrices each of the queries and values of three attentions.
+    check_low_rank_changes(model, 12)
 
 
 @pytest.mark.slow

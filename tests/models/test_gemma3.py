@@ -27,7 +27,14 @@ from tests.models.pali_gemma_cases import (
     lesson,
     raw_of,
 )
-from tests.models.writer_round_trip import check_round_trips
+from tests.models.writer_checks import (
+    assert_near,
+    check_cached_steps,
+    check_constant_prompt,
+    check_copies_share_words,
+    check_low_rank_changes,
+    check_round_trips,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +53,6 @@ def backbone():
 @pytest.fixture(scope="module")
 def model(backbone):
     return make_model(backbone)
-
-
-def assert_near(values, expected):
-    values, expected = np.array(values), np.array(expected)
-    assert np.abs(values - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def assert_lessons_equal(model, backbone):
@@ -113,41 +115,17 @@ def test_a_turn_ends_a_text(model):
 
 def test_cached_steps_equal_one_pass(backbone):
     decoder = Gemma3Decoder(backbone, [2, 7, 4], [5], [8, 9, 6], num_image_tokens=4)
-    random = np.random.default_rng(1)
-    token_ids = tf.constant(random.integers(0, 40, (4, 5)), tf.int32)
-    context = tf.constant(random.normal(size=(4, 9, 8)), tf.float32)
-    mask = np.concatenate([np.ones((4, 4), bool), random.random((4, 5)) > 0.4], axis=1)
-    mask = tf.constant(mask)
-    whole = decoder(token_ids, context, mask)
-    memory, cache = decoder.begin(context, mask, 5)
-    for place in range(5):
-        words = token_ids[:, place : place + 1]
-        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
-        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
-    hidden = tf.where(mask[:, :, None], context, 77.0)
-    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=1e-5)
-    # The start token's vector is not read, and no word sees those behind it.
-    changed = tf.concat(
-        [token_ids[:, :1] + 1, token_ids[:, 1:3], token_ids[:, 3:] + 1], 1
-    )
-    again = decoder(changed, context, mask)
-    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=1e-5)
-    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
+    check_cached_steps(decoder, images=4)
 
 
 def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
     constant = make_model(backbone, prompt="the cat on")
-    assert list(constant.encoders) == ["image"]
-    inputs, *_ = lesson(constant)
-    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
-    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
-    logits = np.array(model(expected))
-    assert_near(constant(inputs), logits)
+    check_constant_prompt(model, constant)
     # The same prompt, written in full, with and without a name in it.
-    whole = make_model(backbone, prompt=TURN.format(PROMPT))
-    assert_near(whole(expected), logits)
-    whole = make_model(backbone, prompt=TURN.format("the cat on"))
-    assert_near(whole(inputs), logits)
+    for own, prompt in ((model, PROMPT), (constant, "the cat on")):
+        inputs, *_ = lesson(own)
+        whole = make_model(backbone, prompt=TURN.format(prompt))
+        assert_near(whole(inputs), own(inputs))
 
 
 def test_a_cut_question_leaves_the_turn_whole(backbone):
@@ -161,15 +139,7 @@ def test_a_cut_question_leaves_the_turn_whole(backbone):
 
 
 def test_a_copy_shares_its_words_again(model):
-    config = model.get_config()
-    for again in (FusionGenerator.from_config(config) for _ in range(2)):
-        assert len(again.weights) == len(model.weights)
-        words = again.decoder.token_embedding
-        assert words is not model.decoder.token_embedding
-        assert words in again.encoders["question"].backbone.layers
-        again.set_weights(model.get_weights())
-    inputs, *_ = lesson(model)
-    np.testing.assert_allclose(again(inputs), model(inputs), atol=1e-6)
+    check_copies_share_words(model)
     # KerasHub's backbone writes into its config; ours is still one.
     json.dumps(model.get_config())
 
@@ -195,20 +165,7 @@ def test_depths_and_low_rank_changes():
         "decoder/final_normalization/scale": 2,
     }
     assert {path: depths[path] for path in expected} == expected
-    inputs, words, weights = lesson(model)
-    before = np.array(model(inputs))
-    kmmft.finetuning.presets.lora_only(2).apply(model)
-    assert len(model.trainable_variables) == 4
-    for weight in model.trainable_variables:
-        assert weight.name.startswith("lora_")
-        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
-    with tf.GradientTape() as tape:
-        logits = model(inputs)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
-        loss = tf.reduce_sum(losses * weights)
-    assert np.abs(logits - before).max() > 1e-2
-    for gradient in tape.gradient(loss, model.trainable_variables):
-        assert np.abs(gradient).max() > 1e-4
+    check_low_rank_changes(model, 4)
 
 
 @pytest.mark.slow

@@ -23,7 +23,14 @@ from tests.models.pali_gemma_cases import (
     make_tokenizer,
     raw_of,
 )
-from tests.models.writer_round_trip import check_round_trips
+from tests.models.writer_checks import (
+    check_cached_steps,
+    check_constant_prompt,
+    check_copies_share_words,
+    check_equals_transformers,
+    check_low_rank_changes,
+    check_round_trips,
+)
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/pali_gemma"
 
@@ -82,6 +89,22 @@ def test_lessons_equal_kerashubs(model, task):
     assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+def test_equals_transformers():
+    check_equals_transformers(GOLDEN, "answer en {question}")
+
+
+def test_cached_steps_equal_one_pass(backbone):
+    check_cached_steps(kmmft.models.PaliGemmaDecoder(backbone, [2, 7, 4]))
+
+
+def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
+    check_constant_prompt(model, make_model(backbone, prompt="the cat on"))
+
+
+def test_a_copy_shares_its_words_again(model):
+    check_copies_share_words(model)
+
+
 @pytest.mark.slow
 def test_greedy_texts_equal_kerashubs(model, task):
     generate = tf.function(model.generate_tokens, autograph=False)
@@ -99,67 +122,6 @@ def test_greedy_texts_equal_kerashubs(model, task):
         rows.append(answer[packed["padding_mask"].numpy().sum() :][: LENGTH - 1])
     np.testing.assert_array_equal(written, rows)
     assert len(set(map(tuple, rows))) > 2
-
-
-def test_equals_transformers():
-    with np.load(GOLDEN / "outputs.npz") as file:
-        expected = dict(file)
-    tokens, logits = expected["tokens"], expected["logits"]
-    model = FusionGenerator.from_preset(
-        str(GOLDEN), 40, tokens.shape[1] + 1, prompt="answer en {question}"
-    )
-    files = [tf.io.encode_png(image).numpy() for image in expected["image"]]
-    raw = {"image": files, "question": expected["question"].tolist()}
-    batch = model.preprocess({name: tf.constant(own) for name, own in raw.items()})
-    written = tf.function(model.generate_tokens, autograph=False)(batch).numpy()
-    np.testing.assert_array_equal(written[:, 1:], tokens)
-    batch["target_token_ids"] = tf.constant(written[:, :-1])
-    batch["target_padding_mask"] = tf.ones(written[:, :-1].shape, bool)
-    own = np.array(model(batch))
-    assert np.abs(own - logits).max() < 1e-5 * np.abs(logits).max()
-
-
-def test_cached_steps_equal_one_pass(backbone):
-    decoder = kmmft.models.PaliGemmaDecoder(backbone, prompt_ids=[2, 7, 4])
-    random = np.random.default_rng(1)
-    token_ids = tf.constant(random.integers(0, 40, (4, 5)), tf.int32)
-    context = tf.constant(random.normal(size=(4, 8, 8)), tf.float32)
-    mask = tf.constant(random.random((4, 8)) > 0.4)
-    whole = decoder(token_ids, context, mask)
-    memory, cache = decoder.begin(context, mask, 5)
-    for place in range(5):
-        words = token_ids[:, place : place + 1]
-        logits, cache = decoder.step(words, tf.constant(place), memory, cache)
-        np.testing.assert_allclose(logits, whole[:, place], atol=1e-5)
-    hidden = tf.where(mask[:, :, None], context, 77.0)
-    np.testing.assert_allclose(decoder(token_ids, hidden, mask), whole, atol=1e-5)
-    # The start token's vector is not read, and no word sees those behind it.
-    changed = tf.concat(
-        [token_ids[:, :1] + 1, token_ids[:, 1:3], token_ids[:, 3:] + 1], 1
-    )
-    again = decoder(changed, context, mask)
-    np.testing.assert_allclose(again[:, :3], whole[:, :3], atol=1e-5)
-    assert np.abs(again[:, 3:] - whole[:, 3:]).max() > 1e-3
-
-
-def test_a_constant_prompt_is_read_as_a_question_of_that_text(model, backbone):
-    constant = make_model(backbone, prompt="the cat on")
-    assert list(constant.encoders) == ["image"]
-    inputs, *_ = lesson(constant)
-    asked = {**raw_of(model), "question": tf.constant(["cat"] * 4)}
-    expected, *_ = model.teach(model.preprocess(asked), tf.constant(ANSWERS))
-    np.testing.assert_allclose(constant(inputs), model(expected), atol=1e-5)
-
-
-def test_a_copy_shares_its_words_again(model):
-    again = FusionGenerator.from_config(model.get_config())
-    assert len(again.weights) == len(model.weights)
-    words = again.decoder.token_embedding
-    assert words is not model.decoder.token_embedding
-    assert words in again.encoders["question"].backbone.layers
-    again.set_weights(model.get_weights())
-    inputs, *_ = lesson(model)
-    np.testing.assert_allclose(again(inputs), model(inputs), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -181,23 +143,7 @@ def test_depths_and_low_rank_changes():
         "decoder/final_normalization/scale": 2,
     }
     assert {path: depths[path] for path in expected} == expected
-    inputs, words, weights = lesson(model)
-    before = np.array(model(inputs))
-    kmmft.finetuning.presets.lora_only(2).apply(model)
-    model.compile("sgd", jit_compile=False)
-    assert len(model.trainable_variables) == 4
-    for weight in model.trainable_variables:
-        assert weight.name.startswith("lora_") and weight.dtype == "float32"
-        weight.assign(np.random.default_rng(3).normal(size=weight.shape))
-    with tf.GradientTape() as tape:
-        logits = model(inputs)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
-        loss = tf.reduce_sum(losses * weights)
-    assert np.abs(logits - before).max() > 1e-2
-    for gradient in tape.gradient(loss, model.trainable_variables):
-        assert np.abs(gradient).max() > 1e-4
-    kmmft.finetuning.merge_adapters(model)
-    np.testing.assert_allclose(model(inputs), logits, atol=1e-4)
+    check_low_rank_changes(model, 4)
 
 
 @pytest.mark.slow
