@@ -24,8 +24,7 @@ def scaled_words(embedding: keras.layers.Layer, token_ids):
     return words * ops.cast(ops.sqrt(embedding.output_dim), words.dtype)
 
 
-def plain_words(embedding: keras.layers.Layer, token_ids):
-    """Vectors of words as the table holds them; arguments as of `scaled_words`."""
+def _as_they_are(embedding, token_ids):
     return embedding(token_ids)
 
 
@@ -34,8 +33,8 @@ def plain_words(embedding: keras.layers.Layer, token_ids):
 _KINDS: dict[type, tuple[Callable, bool, str | None]] = {
     keras_hub.models.PaliGemmaBackbone: (scaled_words, True, "\n"),
     keras_hub.models.Gemma3Backbone: (scaled_words, False, ""),
-    keras_hub.models.BLIP2CustomOPT: (plain_words, True, ""),
-    keras_hub.models.BLIP2FlanT5: (plain_words, False, None),
+    keras_hub.models.BLIP2CustomOPT: (_as_they_are, True, ""),
+    keras_hub.models.BLIP2FlanT5: (_as_they_are, False, None),
 }
 
 

@@ -267,8 +267,7 @@ class TextEncoder(FrozenInference, keras.Model):
             texts: string tensor `(batch,)`. Empty strings are texts too.
 
         Returns:
-            dict of `token_ids` int32 `(batch, sequence_length)` and `padding_mask`
-            bool `(batch, sequence_length)`.
+            dict of `token_ids` int32 and `padding_mask` bool, `(batch, length)`.
         """
         if self.tokenizer is None:
             raise ValueError(

@@ -7,6 +7,7 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
+from kmmft.models.cached_blocks import cached_blocks
 from kmmft.models.prompted_decoder import PromptedDecoder
 
 
@@ -108,28 +109,18 @@ class Blip2OptDecoder(PromptedDecoder):
 
     def _run(self, x, marks):
         mask = marks["padding_mask"]
-        x = x + self._positions(mask)
+        x = x + self._positions(mask, 0, ops.shape(x)[1])
         for block in self.blocks:
             x = block(x, decoder_padding_mask=mask)
         return x
 
     def _cached_blocks(self, x, place, marks, cache):
         mask = marks["padding_mask"]
-        positions = self._positions(mask)
-        x = x + positions[:, place : place + ops.shape(x)[1]]
-        after = []
-        for block, own in zip(self.blocks, cache, strict=True):
-            x, own = block(
-                x,
-                decoder_attention_mask=mask[:, None, :],
-                self_attention_cache=own,
-                self_attention_cache_update_index=place,
-            )
-            after.append(own)
-        return x, after
+        x = x + self._positions(mask, place, ops.shape(x)[1])
+        return cached_blocks(self.blocks, x, place, mask, cache)
 
-    def _positions(self, mask):
-        """Vectors of the places of all tokens, `(batch, length, hidden_dim)`."""
+    def _positions(self, mask, start, length):
+        """Vectors of the places of some tokens, `(batch, length, hidden_dim)`."""
         # No sooner: how long a prompt is, an encoder tells with its first batch.
         if (mask.shape[1] or 0) > self.longest:
             raise ValueError(
@@ -138,6 +129,7 @@ class Blip2OptDecoder(PromptedDecoder):
                 "text."
             )
         before = ops.cumsum(ops.cast(mask, "int32"), axis=1) - 1
+        before = before[:, start : start + length]
         places = ops.maximum(before, 0) + self._unused_places
         return ops.cast(self.position_embedding(places), self.compute_dtype)
 

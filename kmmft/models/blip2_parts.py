@@ -3,11 +3,10 @@
 import keras
 import keras_hub
 
-from kmmft.encoders import ImageEncoder, PromptEncoder, TextEncoder
+from kmmft.encoders import ImageEncoder
 from kmmft.models.blip2_opt_decoder import Blip2OptDecoder
 from kmmft.models.blip2_t5_decoder import Blip2T5Decoder
-from kmmft.models.prompt_field import split_prompt
-from kmmft.models.prompt_ids import prompt_ids
+from kmmft.models.prompt_parts import prompt_parts
 
 
 def blip2_parts(
@@ -34,13 +33,8 @@ def blip2_parts(
         backbone, image_size, resize_mode="stretch", interpolation="bicubic"
     )
     language_model = backbone.language_model
-    before, modality, after = split_prompt(prompt)
-    reader = PromptEncoder(language_model, before, after)
-    encoders = {"image": image}
-    constant = prompt_ids(reader, tokenizer, sequence_length)
-    if modality:
-        encoders[modality] = TextEncoder(reader, tokenizer, sequence_length, keep=keep)
-        constant = []
+    options = (tokenizer, sequence_length, keep, prompt)
+    encoders, constant = prompt_parts(image, language_model, *options)
     if isinstance(language_model, keras_hub.models.BLIP2FlanT5):
         decoder = Blip2T5Decoder(language_model, constant)
     else:

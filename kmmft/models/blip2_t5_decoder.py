@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.encoders.blip2_repairs import build_head, gelu_as_pretrained
+from kmmft.models.prompted_decoder import with_words
 from kmmft.models.t5_decoder import T5Decoder
 
 
@@ -88,11 +89,8 @@ class Blip2T5Decoder(T5Decoder):
         """What the encoder makes of the context and the prompt, and their mask."""
         x = ops.cast(context, self.compute_dtype)
         if self.prompt_ids:
-            shape = (ops.shape(x)[0], len(self.prompt_ids))
             words = self.token_embedding(ops.array([self.prompt_ids]))
-            words = ops.broadcast_to(words, (*shape, self.hidden_dim))
-            x = ops.concatenate([x, words], axis=1)
-            mask = ops.concatenate([mask, ops.ones(shape, "bool")], axis=1)
+            x, mask = with_words(words, ops.shape(x)[1], x, mask)
         x, bias = self.reading_dropout(x, training=training), None
         for block in self.reading_blocks:
             x, bias = block(

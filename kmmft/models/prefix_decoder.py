@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from kmmft.encoders.frozen_layers import freeze_as_configured
+from kmmft.models.cached_blocks import cached_blocks
 
 
 @keras.saving.register_keras_serializable("kmmft")
@@ -117,16 +118,7 @@ class PrefixDecoder(keras.layers.Layer):
 
     def _run(self, x, place, mask, cache):
         x = self._embed(x, place, training=False)
-        after = []
-        for block, own in zip(self.backbone.transformer_layers, cache, strict=True):
-            x, own = block(
-                x,
-                decoder_attention_mask=mask[:, None, :],
-                self_attention_cache=own,
-                self_attention_cache_update_index=place,
-            )
-            after.append(own)
-        return x, after
+        return cached_blocks(self.backbone.transformer_layers, x, place, mask, cache)
 
     def _embed(self, x, place, training):
         positions = self.backbone.position_embedding(x, start_index=place)

@@ -3,13 +3,12 @@
 import keras
 import keras_hub
 
-from kmmft.encoders import ImageEncoder, PromptEncoder, TextEncoder
+from kmmft.encoders import ImageEncoder, TextEncoder
 from kmmft.models.blip2_parts import blip2_parts
 from kmmft.models.decoder_half import decoder_half
 from kmmft.models.gemma3_parts import gemma3_parts
 from kmmft.models.pali_gemma_decoder import PaliGemmaDecoder
-from kmmft.models.prompt_field import split_prompt
-from kmmft.models.prompt_ids import prompt_ids
+from kmmft.models.prompt_parts import prompt_parts
 
 _PROMPT = "caption en"
 
@@ -59,15 +58,10 @@ def writer_parts(
 
 
 def _pali_gemma_parts(backbone, tokenizer, sequence_length, keep, prompt, image_size):
-    before, modality, after = split_prompt(prompt)
-    reader = PromptEncoder(backbone, before, after)
-    constant = prompt_ids(reader, tokenizer, sequence_length)
     # As it was trained: the whole image, out of shape.
     image = ImageEncoder.from_backbone(backbone, image_size, resize_mode="stretch")
-    encoders = {"image": image}
-    if modality:
-        encoders[modality] = TextEncoder(reader, tokenizer, sequence_length, keep=keep)
-        constant = []
+    options = (tokenizer, sequence_length, keep, prompt)
+    encoders, constant = prompt_parts(image, backbone, *options)
     return {
         "encoders": encoders,
         "decoder": PaliGemmaDecoder(backbone, constant),

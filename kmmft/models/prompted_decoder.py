@@ -88,14 +88,7 @@ class PromptedDecoder(PretrainedDecoder, keras.layers.Layer):
         """Context and mask with words before a place of the context."""
         if not token_ids:
             return context, mask
-        batch, count = ops.shape(context)[0], len(token_ids)
-        words = self._words(ops.array([token_ids]))
-        words = ops.broadcast_to(words, (batch, count, self.hidden_dim))
-        real = ops.ones((batch, count), "bool")
-        return tuple(
-            ops.concatenate([own[:, :place], new, own[:, place:]], axis=1)
-            for own, new in ((context, words), (mask, real))
-        )
+        return with_words(self._words(ops.array([token_ids])), place, context, mask)
 
     def _read(self, context, mask):
         """The context with its prompt, and its marks, all padding in front."""
@@ -123,3 +116,23 @@ class PromptedDecoder(PretrainedDecoder, keras.layers.Layer):
 
     def compute_output_shape(self, token_ids_shape, *_, **__):
         return (*token_ids_shape, self.vocabulary_size)
+
+
+def with_words(words, place, context, mask) -> tuple:
+    """A context and its mask with the same words in each row.
+
+    Args:
+        words: Their vectors, `(1, count, hidden_dim)`.
+        place: Of the context, before which they stand.
+        context: float tensor `(batch, length, hidden_dim)`.
+        mask: bool tensor `(batch, length)`, True marks real tokens.
+
+    Returns:
+        Both, `count` places longer.
+    """
+    shape = (ops.shape(context)[0], *words.shape[1:])
+    words, real = ops.broadcast_to(words, shape), ops.ones(shape[:2], "bool")
+    return tuple(
+        ops.concatenate([own[:, :place], new, own[:, place:]], axis=1)
+        for own, new in ((context, words), (mask, real))
+    )
