@@ -4,7 +4,6 @@ pip install torch transformers tokenizers sentencepiece safetensors
 python tests/models/golden/make_blip2_golden.py
 """
 
-import io
 import json
 import pathlib
 
@@ -13,6 +12,7 @@ import sentencepiece
 import tokenizers
 import torch
 import transformers
+from make_seq2seq_golden import sentence_pieces
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
@@ -23,24 +23,6 @@ PIECES = ["<s>", "<pad>", "</s>", "<unk>", "Ġ", "Ċ", *"abcdeghimnorstw", "ca",
 MERGES = ["c a", "ca t", "Ġ s"]
 SIZE, QUERIES, WRITTEN, IMAGE_ID = 8, 3, 6, 40
 PIXELS = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.632158, 70.3231630))
-
-
-def sentence_pieces() -> bytes:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(WORDS)] * 20),
-        model_writer=model,
-        vocab_size=30,
-        model_type="unigram",
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",
-        minloglevel=2,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-    )
-    return model.getvalue()
 
 
 def byte_pairs() -> tokenizers.Tokenizer:
@@ -131,7 +113,7 @@ def prompts(kind: str, folder: pathlib.Path) -> tuple[list[list[int]], int]:
         tokenizer.save(str(folder / "tokenizer.json"))
         start, pad = tokenizer.token_to_id("</s>"), tokenizer.token_to_id("<pad>")
         return [[start, *tokenizer.encode(text).ids] for text in texts], pad
-    (folder / "spiece.model").write_bytes(sentence_pieces())
+    (folder / "spiece.model").write_bytes(sentence_pieces(WORDS))
     pieces = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model"))
     return [[*pieces.encode(text), pieces.eos_id()] for text in texts], pieces.pad_id()
 

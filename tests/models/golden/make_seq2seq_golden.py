@@ -21,10 +21,10 @@ MERGES = ["c a", "ca t", "Ġ s"]
 LENGTH = 10
 
 
-def sentence_pieces() -> bytes:
+def sentence_pieces(words: list[str] = WORDS) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(WORDS)] * 20),
+        sentence_iterator=iter([" ".join(words)] * 20),
         model_writer=model,
         vocab_size=30,
         model_type="unigram",
