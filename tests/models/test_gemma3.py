@@ -1,6 +1,7 @@
-"""Gemma 3 as the parts of one model, against KerasHub."""
+"""Gemma 3 as the parts of one model, against KerasHub and `transformers`."""
 
 import json
+import pathlib
 
 import keras_hub
 import numpy as np
@@ -32,10 +33,13 @@ from tests.models.writer_checks import (
     check_cached_steps,
     check_constant_prompt,
     check_copies_share_words,
+    check_equals_transformers,
     check_half_precision,
     check_low_rank_changes,
     check_round_trips,
 )
+
+GOLDEN = pathlib.Path(__file__).parent / "golden/gemma3"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,10 @@ def test_lessons_equal_kerashubs_without_windows():
         use_post_ffw_norm=False,
     )
     assert_lessons_equal(make_model(backbone), backbone)
+
+
+def test_equals_transformers():
+    check_equals_transformers(GOLDEN, "{question} answer")
 
 
 def test_greedy_texts_are_kerashubs_likeliest_words(model, backbone):

@@ -26,18 +26,18 @@ NAMES = {
 }
 
 
-def sentence_pieces() -> bytes:
+def sentence_pieces(symbols: list[str], size: int) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([" ".join(WORDS)] * 20),
         model_writer=model,
-        vocab_size=IMAGE_ID,
+        vocab_size=size,
         model_type="unigram",
         hard_vocab_limit=False,
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        user_defined_symbols=["\n"],
+        user_defined_symbols=symbols,
         minloglevel=2,
         pad_id=0,
         eos_id=1,
@@ -84,7 +84,9 @@ def pali_gemma() -> transformers.PreTrainedModel:
     return model
 
 
-def write_checkpoint(model: transformers.PreTrainedModel) -> None:
+def write_checkpoint(
+    model: transformers.PreTrainedModel, folder: pathlib.Path = HERE
+) -> None:
     weights = {}
     for name, tensor in model.state_dict().items():
         if "head" in name.split(".")[2:3] or name == "lm_head.weight":
@@ -92,15 +94,16 @@ def write_checkpoint(model: transformers.PreTrainedModel) -> None:
         for new, old in NAMES.items():
             name = name.replace(new, old)
         weights[name] = tensor.numpy()
-    save_file(weights, HERE / "model.safetensors", {"format": "pt"})
-    config = {**model.config.to_dict(), "image_token_index": IMAGE_ID}
-    (HERE / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = model.config.to_dict()
+    config["image_token_index"] = model.config.image_token_id
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def main() -> None:
     torch.manual_seed(4)
     HERE.mkdir(exist_ok=True)
-    (HERE / "tokenizer.model").write_bytes(sentence_pieces())
+    (HERE / "tokenizer.model").write_bytes(sentence_pieces(["\n"], IMAGE_ID))
     pieces = sentencepiece.SentencePieceProcessor(str(HERE / "tokenizer.model"))
     model = pali_gemma()
     write_checkpoint(model)
