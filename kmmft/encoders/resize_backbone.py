@@ -14,7 +14,7 @@ def resize_backbone(
 
     Weights that do not depend on the size are copied. Learnt position embeddings are
     resized as the image that they are, bicubically; those of class and register
-    tokens are kept.
+    tokens are kept. What is frozen stays frozen.
 
     Args:
         backbone: A KerasHub image backbone that was built for one size.
@@ -56,6 +56,10 @@ def resize_backbone(
         else:
             grids = _grids(backbone.patch_size, old_size, image_size)
             new.assign(_resize_positions(old, new.shape, *grids, antialias))
+    # From the outside in: a layer passes its own on to those in it.
+    layers = (model._flatten_layers() for model in (backbone, resized))
+    for old, new in zip(*layers, strict=True):
+        new.trainable = old.trainable
     return resized
 
 

@@ -245,6 +245,18 @@ def test_position_embeddings_are_resized_as_a_grid():
     np.testing.assert_allclose(grid.mean(axis=(0, 1)), values[1:].mean(0), atol=1e-3)
 
 
+def test_what_is_frozen_is_frozen_in_another_size():
+    backbone = vit()
+    backbone.trainable = False
+    last = backbone.layers[-1]
+    last.trainable = True
+    resized = ImageEncoder.from_backbone(backbone, image_size=64).backbone
+    trained = [layer.trainable for layer in resized._flatten_layers()]
+    assert trained == [layer.trainable for layer in backbone._flatten_layers()]
+    assert resized.layers[-1].trainable and not resized.layers[1].trainable
+    assert len(resized.non_trainable_variables) == len(resized.weights)
+
+
 def test_a_convolutional_preset_takes_another_size(tmp_path):
     vgg = keras_hub.models.VGGBackbone([1, 1], [8, 12], image_shape=(32, 32, 3))
     vgg.save_to_preset(tmp_path)
