@@ -95,7 +95,8 @@ def build_manifest(
             categories may be empty in some rows, if not all of them are. Otherwise
             such a row is a bad one.
         id_column: Column with ids; default: the path of the image, video or sound
-            for captions, the number of the line otherwise.
+            for captions, the number of the line otherwise. Captions of one file under
+            two ids make two records, in one split unless a column says otherwise.
         split_column: Column with the split; val, valid and dev become validation.
             Without it, rows are split by a hash of the file's path, or of the text.
         group_column: Column with what must not be torn apart, such as a person or a

@@ -54,8 +54,7 @@ class _Row:
         if self.file is None:
             return self.texts["text"][0]
         # Two records may hold the same picture, if their ids say that they are two.
-        embedded = isinstance(self.file, EmbeddedFile)
-        return self.id if embedded and self.id else self.image
+        return self.id or self.image
 
 
 def manifest_records(

@@ -319,6 +319,16 @@ def test_bad_ids_and_splits_of_captions(folder, rows, message):
         build(folder, f"image,caption,split,id\n{rows}\n", **columns)
 
 
+def test_ids_tell_records_of_one_picture_apart(folder):
+    text = "image,caption,id\n0.png,a cup,x\n0.png,a mug,x\n0.png,a gift,y\n"
+    halves = {"validation_fraction": 0.5}
+    result = build(folder, text, **CAPTIONS, **halves, id_column="id")
+    # What shows the same is not torn apart.
+    ((split, count),) = result.num_records.items()
+    found = {key: list(row["captions"]) for key, row in read(result, split).items()}
+    assert found == {"x": [b"a cup", b"a mug"], "y": [b"a gift"]} and count == 2
+
+
 def test_same_id_twice_and_image_in_two_splits(folder, caplog):
     text = "image,label,split,id\n0.png,a,train,x\n1.png,b,train,x\n0.png,b,test,y\n"
     names = ("image", "label", "split", "id")
