@@ -70,7 +70,8 @@ class Codebook(keras.layers.Layer):
         dim = input_shape[-1]
         # Alike on all replicas, since `update` gets the sums over all of them.
         fixed = {"trainable": False, "aggregation": "only_first_replica"}
-        fixed |= {"dtype": "float32"}
+        # Moving averages would be stuck in half precision.
+        fixed |= {"dtype": "float32", "autocast": False}
         self.codes = self.add_weight((self.num_codes, dim), name="codes", **fixed)
         self.counts = self.add_weight(
             (self.num_codes,), initializer="zeros", name="counts", **fixed

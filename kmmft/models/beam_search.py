@@ -1,5 +1,8 @@
 """Beam search: several texts are kept until the best one is known."""
 
+import math
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -35,10 +38,12 @@ class BeamSearch(TextSearch):
     """
 
     def __init__(self, num_beams: int = 4, length_penalty: float = 0.6):
-        if num_beams < 1 or not length_penalty >= 0:
+        whole = isinstance(num_beams, numbers.Integral) and num_beams > 0
+        if not whole or not 0 <= length_penalty < math.inf:
             raise ValueError(
-                "`num_beams` must be positive, and `length_penalty` not negative. "
-                f"Received: num_beams={num_beams}, length_penalty={length_penalty}."
+                "`num_beams` must be a whole number from 1, and `length_penalty` "
+                f"finite and not negative. Received: num_beams={num_beams}, "
+                f"length_penalty={length_penalty}."
             )
         self.num_beams = num_beams
         self.length_penalty = length_penalty

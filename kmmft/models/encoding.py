@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kmmft.metrics import unit_vectors
 from kmmft.models.graph_cache import GraphCache
+from kmmft.models.raw_rows import bad_rows_told, check_batch_size
 from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.models.similarity_signatures import SimilaritySignatures
 
@@ -30,7 +31,8 @@ class Encoding(GraphCache):
             float32 array `(count, dim)`, each row of length 1.
 
         Raises:
-            ValueError: If there is no such tower, or `raw` is empty or one string.
+            ValueError: If there is no such tower, `raw` is empty or one string, or a
+                file cannot be decoded.
 
         Example::
 
@@ -48,8 +50,14 @@ class Encoding(GraphCache):
             )
         if len(raw) == 0:
             raise ValueError("There must be something to encode. Received: raw=[].")
+        check_batch_size(batch_size)
         run = self._in_graph(modality, functools.partial(self._encode, modality))
-        return np.concatenate([run(part).numpy() for part in _batches(raw, batch_size)])
+        files = {modality} & {*self.file_modalities()}
+        decoders = {name: self.file_decoder(name) for name in files}
+        rows = {} if isinstance(raw, Mapping) else {modality: raw}
+        with bad_rows_told(decoders, rows):
+            parts = [run(part).numpy() for part in _batches(raw, batch_size)]
+        return np.concatenate(parts)
 
     def _encode(self, modality: str, values: tf.Tensor) -> tf.Tensor:
         inputs = self.preprocess_modality(modality, values)

@@ -215,18 +215,15 @@ class FusionClassifier(
             dict of arrays, as `serve`.
 
         Raises:
-            ValueError: If a modality is missing or the lengths differ.
+            ValueError: If a modality is missing, the lengths differ, or a file cannot
+                be decoded.
 
         Example::
 
             model.classify({"image": [jpeg_bytes], "question": ["what colour is it?"]})
         """
-        self._check_rows(raw)
         serve = self._in_graph("serve", self.serve)
-        dataset = tf.data.Dataset.from_tensor_slices(
-            {key: tf.convert_to_tensor(values) for key, values in raw.items()}
-        )
-        parts = [serve(**batch) for batch in dataset.batch(batch_size)]
+        parts = self._in_batches(lambda batch: serve(**batch), raw, batch_size)
         return {
             key: np.concatenate([part[key].numpy() for part in parts])
             for key in parts[0]

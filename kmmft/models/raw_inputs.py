@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kmmft.encoders import ImageEncoder
 from kmmft.models.raw_files import decode_files, is_present, reads_files
+from kmmft.models.raw_rows import in_batches
 from kmmft.models.served_rows import ServedFunction, ServedRows
 
 
@@ -243,14 +244,17 @@ class RawInputs:
             names += [f"{modality}_present" for modality in self.encoders]
         return names
 
-    def _check_rows(self, raw: Mapping[str, Sequence]) -> None:
+    def _in_batches(
+        self,
+        run: Callable,
+        raw: Mapping[str, Sequence],
+        batch_size: int,
+        prepare: Callable | None = None,
+    ) -> list:
+        """What `run` makes of each batch of raw inputs: see `in_batches`."""
         self._check_raw(raw)
-        lengths = {key: len(values) for key, values in raw.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                "All modalities must have the same number of examples, at least one. "
-                f"Received: {lengths}."
-            )
+        decoders = {name: self.file_decoder(name) for name in self.file_modalities()}
+        return in_batches(run, raw, batch_size, decoders, prepare)
 
     def _check_raw(self, raw: Mapping) -> None:
         names = self._columns()

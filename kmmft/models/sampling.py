@@ -1,5 +1,7 @@
 """Draws ids from logits, the same ones for the same seed."""
 
+import numbers
+
 import tensorflow as tf
 
 
@@ -19,7 +21,7 @@ def filter_logits(
         float tensor `(..., classes)`.
 
     Raises:
-        ValueError: If `top_k` is below 1 or `top_p` not in (0, 1].
+        ValueError: If `top_k` is no whole number from 1, or `top_p` not in (0, 1].
 
     Example:
         >>> logits = tf.math.log([0.5, 0.3, 0.2])
@@ -31,11 +33,7 @@ def filter_logits(
         - [Fan et al., 2018](https://arxiv.org/abs/1805.04833), 5.4 (top-k).
         - [Holtzman et al., 2019](https://arxiv.org/abs/1904.09751), 3.1 (top-p).
     """
-    if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            "`top_k` must be at least 1, and `top_p` above 0 and at most 1. "
-            f"Received: top_k={top_k}, top_p={top_p}."
-        )
+    check_kept(top_k, top_p)
     if top_k is not None:
         best = tf.math.top_k(logits, min(top_k, logits.shape[-1])).values
         logits = _mask(logits, logits >= best[..., -1:])
@@ -46,6 +44,21 @@ def filter_logits(
         worst = tf.where(before < top_p, ordered, ordered.dtype.max)
         logits = _mask(logits, logits >= tf.reduce_min(worst, axis=-1, keepdims=True))
     return logits
+
+
+def check_kept(top_k: int | None, top_p: float | None) -> None:
+    """Raises unless `filter_logits` would take these settings.
+
+    Raises:
+        ValueError: If `top_k` is no whole number from 1, or `top_p` not in (0, 1].
+    """
+    whole = top_k is None or isinstance(top_k, numbers.Integral)
+    if not whole or (top_k is not None and top_k < 1):
+        raise ValueError(
+            f"`top_k` must be a whole number from 1. Received: top_k={top_k}."
+        )
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must be in (0, 1]. Received: top_p={top_p}.")
 
 
 def sample(logits: tf.Tensor, seeds: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:

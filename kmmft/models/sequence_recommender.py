@@ -222,11 +222,8 @@ class SequenceRecommender(
         Raises:
             ValueError: If a modality is missing, or there are not equally many of each.
         """
-        self._check_rows(raw)
-        raw = {name: tf.convert_to_tensor(list(x)) for name, x in raw.items()}
         run = self._in_graph("items", lambda raw: self.serve(**raw)["embedding"])
-        rows = tf.data.Dataset.from_tensor_slices(raw).batch(batch_size)
-        return np.concatenate([run(batch).numpy() for batch in rows])
+        return np.concatenate(self._in_batches(run, raw, batch_size))
 
     def encode_users(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors of users.

@@ -1,6 +1,7 @@
 """From encoded modalities to written texts, in Python and in graph."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -47,21 +48,20 @@ class TextGeneration(GraphCache):
             One text an example.
 
         Raises:
-            ValueError: If a modality is missing or the lengths differ.
+            ValueError: If a modality is missing, the lengths differ, or a file cannot
+                be decoded.
 
         Example::
 
             model.generate({"image": [jpeg_bytes]}, search=kmmft.models.BeamSearch(4))
         """
-        self._check_rows(raw)
-        dataset = tf.data.Dataset.from_tensor_slices(
-            {key: tf.convert_to_tensor(values) for key, values in raw.items()}
+        seeds = _seeds_of_batches(seed)
+        parts = self._in_batches(
+            lambda batch: self.generate_batch(batch, search, next(seeds)),
+            raw,
+            batch_size,
+            prepare=self.preprocess,
         )
-        dataset = dataset.batch(batch_size).map(self.preprocess)
-        parts = [
-            self.generate_batch(batch, search, seed + number)
-            for number, batch in enumerate(dataset)
-        ]
         return [text.decode() for text in np.concatenate(parts)]
 
     def generate_batch(
@@ -167,6 +167,14 @@ class TextGeneration(GraphCache):
         if self.search.draws:
             specs["seed"] = tf.TensorSpec([None], tf.int32, name="seed")
         return specs
+
+
+def _seeds_of_batches(seed: int) -> Iterator[int]:
+    """The seed, as an exported model takes it, and others that no near seed gives."""
+    yield seed
+    for number in itertools.count(1):
+        sequence = np.random.SeedSequence(seed % 2**32, spawn_key=(number,))
+        yield int(sequence.generate_state(1)[0] >> 1)
 
 
 def write_tokens(

@@ -1,8 +1,12 @@
 """How a text is chosen word by word: the likeliest word, or drawn by lot."""
 
+import math
+
 import keras
 import keras_hub
 import tensorflow as tf
+
+from kmmft.models.sampling import check_kept
 
 
 class TextSearch:
@@ -65,7 +69,8 @@ class Sampling(TextSearch):
     exported model.
 
     Args:
-        top_k: Only the `top_k` likeliest words may be drawn; `None` for all.
+        top_k: Only the `top_k` likeliest words may be drawn; `None`, or a number
+            that there are not, for all.
         top_p: Only the likeliest words that together reach this probability.
         temperature: Divides the logits; below 1 the likely become likelier.
 
@@ -89,13 +94,12 @@ class Sampling(TextSearch):
         top_p: float | None = None,
         temperature: float = 1.0,
     ):
-        if (top_k is not None and top_k < 1) or temperature <= 0:
+        check_kept(top_k, top_p)
+        if not 0 < temperature < math.inf:
             raise ValueError(
-                "`top_k` and `temperature` must be positive. Received: "
-                f"top_k={top_k}, temperature={temperature}."
+                "`temperature` must be positive and finite. Received: "
+                f"temperature={temperature}."
             )
-        if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(f"`top_p` must be in (0, 1]. Received: top_p={top_p}.")
         self.top_k = top_k
         self.top_p = top_p
         self.temperature = temperature
@@ -109,7 +113,10 @@ class Sampling(TextSearch):
         def seeded_step(token_ids, index, memory, cache):
             key = tf.stack([tf.cast(seed, tf.int32), tf.cast(index, tf.int32)])
             seeds.current = tf.random.experimental.stateless_fold_in(key, 0)
-            return step(token_ids, index, memory, cache)
+            logits, cache = step(token_ids, index, memory, cache)
+            if self.top_k is not None:  # of fewer words, all
+                self._sampler.k = min(self.top_k, logits.shape[-1])
+            return logits, cache
 
         return _write(self._sampler, seeded_step, memory, cache, first, end_id, given)
 

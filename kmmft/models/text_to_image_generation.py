@@ -1,5 +1,6 @@
 """Drawing with a `TextToImage`: one code after the other, with a cache."""
 
+import math
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from keras import ops
 from kmmft.models.best_pictures import best_pictures
 from kmmft.models.dual_encoder import DualEncoder
 from kmmft.models.graph_cache import GraphCache
-from kmmft.models.sampling import filter_logits, sample
+from kmmft.models.sampling import check_kept, filter_logits, sample
 from kmmft.models.served_rows import ServedFunction, ServedRows
 
 
@@ -58,7 +59,7 @@ class ImageGeneration(GraphCache):
             uint8 array `(texts, height, width, 3)`.
 
         Raises:
-            ValueError: If there is no text, a temperature is negative, or there are
+            ValueError: If there is no text, a setting is out of range, or there are
                 several candidates without a ranker.
 
         References:
@@ -66,10 +67,13 @@ class ImageGeneration(GraphCache):
         """
         if not len(texts):
             raise ValueError("There must be a text to draw. Received: none.")
-        if not temperature >= 0:
+        if not 0 <= temperature < math.inf or not math.isfinite(guidance_scale):
             raise ValueError(
-                f"`temperature` must not be negative. Received: {temperature}."
+                "`temperature` must not be negative, and it and `guidance_scale` be "
+                f"finite. Received: temperature={temperature}, "
+                f"guidance_scale={guidance_scale}."
             )
+        check_kept(top_k, top_p)
         if candidates < 1 or (candidates > 1) != (ranker is not None):
             raise ValueError(
                 "`candidates` above 1 and a `ranker` to choose from them belong "

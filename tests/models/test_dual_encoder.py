@@ -190,6 +190,8 @@ def test_siglip_needs_a_bias(model):
     [
         (lambda m: m.encode("sound", ["a"]), r"one of \['image', 'text'\]"),
         (lambda m: m.encode_text([]), "something to encode"),
+        (lambda m: m.encode_text(["a"], None), "`batch_size` must be.*None"),
+        (lambda m: m.encode_image([b"abc"]), "row 0 of 'image', b'abc': Unknown"),
         (lambda m: m.zero_shot_classifier(["a", "a"]), "each class once"),
         (lambda m: m.zero_shot_classifier(["a"], ["no place"]), "where the class"),
     ],

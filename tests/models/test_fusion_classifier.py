@@ -228,7 +228,7 @@ def test_records_with_a_missing_image_become_batches():
 
 
 def test_missing_image_is_an_error_where_none_may_be_missing(model):
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(ValueError, match="row 0 of 'image', b'': Input is empty"):
         model.classify({"image": [b""], "question": ["red?"]})
 
 
@@ -266,6 +266,19 @@ def test_bad_raw_inputs(model):
         model.classify({"image": [png(1)]})
     with pytest.raises(ValueError, match="same number of examples"):
         model.classify({"image": [png(1)], "question": ["a", "b"]})
+    questions = ["a", "b", "c"]
+    for wrong in (b"abc", png(1)[:40]):
+        raw = {"image": [png(1), png(2), wrong], "question": questions}
+        with pytest.raises(ValueError, match=r"row 2 of 'image', b'.*: \w+ ") as raised:
+            model.classify(raw, batch_size=2)
+        assert "Graph execution" not in str(raised.value)
+    raw = {"image": [png(1)] * 3, "question": questions}
+    with pytest.raises(ValueError, match=r"`batch_size` must be a whole.*0"):
+        model.classify(raw, batch_size=0)
+    with pytest.raises(ValueError, match=r"one string for \['question'\]"):
+        model.classify({**raw, "question": "abc"})
+    with pytest.raises(ValueError, match="int and str for 'question'"):
+        model.classify({**raw, "question": ["a", "b", 1]})
 
 
 def test_records_say_which_modality_is_missing():

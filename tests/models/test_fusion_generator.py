@@ -240,6 +240,17 @@ def test_a_model_that_draws_is_served_with_a_seed(model):
     assert texts == again != others
 
 
+def test_batches_of_near_seeds_draw_other_texts(model):
+    image = raw_of(model)["image"].numpy()[0]
+    one, two = (
+        model.generate({"image": [image] * 8}, 4, Sampling(temperature=3.0), seed)
+        for seed in (6, 7)
+    )
+    assert one[:4] != one[4:] != two[:4] != two[4:]
+    again = model.generate({"image": [image] * 8}, 4, Sampling(temperature=3.0), 6)
+    assert one == again
+
+
 def test_records_become_batches(model):
     batch = {
         "image": tf.zeros((2, 16, 16, 3)),
@@ -285,6 +296,8 @@ def test_bad_parts(model):
         model.generate({"question": ["a"]})
     with pytest.raises(ValueError, match="at least one"):
         model.generate({"image": []})
+    with pytest.raises(ValueError, match="row 1 of 'image', b'abc': Unknown"):
+        model.generate({"image": [*raw_of(model)["image"].numpy()[:1], b"abc"]})
 
 
 def test_a_context_that_is_too_long_for_the_language_model():

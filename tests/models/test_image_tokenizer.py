@@ -47,6 +47,22 @@ def test_replicas_train_as_one_device(trained, two_replicas):
         )
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_trains_as_whole_precision(trained, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = make_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    history = model.fit(IMAGES, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    for name in ("l1", "adversarial", "discriminator"):
+        expected = trained[1][name]
+        np.testing.assert_allclose(history.history[name], expected, atol=5e-3)
+    codebook = model.codebook
+    assert {w.dtype for w in codebook.weights} == {codebook.lookup([0]).dtype.name}
+    assert len(np.unique(model.encode(IMAGES))) > 2
+
+
 def test_codes_and_drawing_belong_together(trained):
     model, _ = trained
     outputs = model(IMAGES, training=False)

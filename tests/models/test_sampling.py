@@ -34,9 +34,11 @@ def test_likeliest_classes_stay(options, kept):
     np.testing.assert_array_equal(found[np.isfinite(found)], logits[np.isfinite(found)])
 
 
-@pytest.mark.parametrize("wrong", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"top_k": 0}, {"top_k": 1.5}, {"top_p": 0.0}, {"top_p": 1.1}]
+)
 def test_wrong_limits(wrong):
-    with pytest.raises(ValueError, match="Received: top_k="):
+    with pytest.raises(ValueError, match=f"Received: {next(iter(wrong))}="):
         filter_logits(tf.zeros((1, 2)), **wrong)
 
 

@@ -159,6 +159,13 @@ def test_only_the_head_is_drawn():
         assert set(by_share[:, row]) <= set(order[:count])
 
 
+@pytest.mark.parametrize("top_p", [None, 0.9])
+def test_more_words_than_there_are_is_all_of_them(top_p):
+    np.testing.assert_array_equal(
+        write(Sampling(50, top_p)), write(Sampling(WORDS, top_p))
+    )
+
+
 def test_a_seed_gives_the_same_texts_in_a_graph_too():
     search = Sampling(top_p=0.9)
     one = write(search, seed=7)
@@ -177,11 +184,15 @@ def write_in_graph(search, seed):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BeamSearch(0), "`num_beams` must be positive"),
+        (lambda: BeamSearch(0), "`num_beams` must be a whole number from 1"),
+        (lambda: BeamSearch(2.5), "`num_beams` must be a whole number from 1"),
         (lambda: BeamSearch(2, -1.0), "not negative"),
-        (lambda: Sampling(top_k=0), "must be positive"),
+        (lambda: BeamSearch(2, float("inf")), "finite and not negative.*inf"),
+        (lambda: Sampling(top_k=0), "must be a whole number from 1"),
+        (lambda: Sampling(top_k=2.5), "must be a whole number from 1.*2.5"),
         (lambda: Sampling(top_p=1.5), r"`top_p` must be in \(0, 1\]"),
         (lambda: Sampling(temperature=0.0), "must be positive"),
+        (lambda: Sampling(temperature=float("nan")), "must be positive.*nan"),
     ],
 )
 def test_bad_settings(make, message):

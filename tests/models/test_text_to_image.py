@@ -56,6 +56,24 @@ def test_loss_is_the_mean_cross_entropy_of_the_codes(model, inputs):
     np.testing.assert_allclose(found, -chances.mean(), rtol=1e-5)
 
 
+def test_half_precision(model, inputs):
+    # In `mixed_float16` Keras scales the loss; the tokenizer's test trains in that.
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = make_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.set_weights(model.get_weights())
+    expected = model(inputs)
+    outputs = half(inputs)
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=0.05)
+    before = half.code_logits.kernel.numpy()
+    (loss,) = half.fit(tf.data.Dataset.from_tensors(inputs), verbose=0).history["loss"]
+    np.testing.assert_allclose(loss, model.compute_loss(y_pred=expected), rtol=1e-2)
+    assert np.abs(half.code_logits.kernel - before).max() > 1e-3
+    assert half.generate(TEXTS).shape == (4, 8, 8, 3)
+
+
 def test_no_code_sees_itself_or_later_ones(model, inputs):
     before = np.asarray(model(inputs)["logits"])
     changed = tf.concat([IMAGES[:, :4], 255 - IMAGES[:, 4:]], axis=1)
@@ -128,10 +146,21 @@ def test_candidates_and_ranker_belong_together(model, wrong):
         model.generate(TEXTS, **wrong)
 
 
-def test_no_temperature_below_zero(model):
-    # It would draw the unlikeliest codes.
-    with pytest.raises(ValueError, match=r"`temperature` must not be negative.*-1"):
-        model.generate(TEXTS, temperature=-1.0)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        # It would draw the unlikeliest codes.
+        ({"temperature": -1.0}, r"`temperature` must not be negative.*-1"),
+        ({"temperature": float("inf")}, "finite.*temperature=inf"),
+        ({"guidance_scale": float("nan")}, "finite.*guidance_scale=nan"),
+        ({"top_k": 0}, "`top_k` must be a whole number from 1.*0"),
+        ({"top_p": 2.0}, "`top_p` must be in"),
+    ],
+)
+def test_bad_settings_of_a_drawing(model, wrong, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        model.generate(TEXTS, **wrong)
+    assert "in user code" not in str(raised.value)
 
 
 def test_guidance(model):
