@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kmmft.metrics.texts import check_texts
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -49,7 +51,8 @@ def squad_scores_of_each(
         Two float64 arrays `(questions,)` in [0, 1].
 
     Raises:
-        ValueError: If there is no question, or their numbers differ.
+        ValueError: If there is no question, their numbers differ, or an answer is no
+            string.
 
     Example:
         >>> exact, f1 = squad_scores_of_each(["the red cat", ""], [["red"], []])
@@ -60,7 +63,7 @@ def squad_scores_of_each(
         - [Rajpurkar et al., 2018](https://arxiv.org/abs/1806.03822), section 4, and
           the official script for SQuAD 2.0.
     """
-    predictions, references = _checked(predictions, references)
+    predictions, references = check_texts(predictions, references, may_lack=True)
     exact, f1 = [], []
     for prediction, answers in zip(predictions, references, strict=True):
         given = normalize_squad_answer(prediction)
@@ -91,7 +94,8 @@ def squad_metrics(
         questions, each also with `/has_answer` and `/no_answer`.
 
     Raises:
-        ValueError: If there is no question, or their numbers differ.
+        ValueError: If there is no question, their numbers differ, or an answer is no
+            string.
 
     Example:
         >>> squad_metrics(["cat", "dog"], [["cat"], []])["exact_match"]
@@ -171,16 +175,6 @@ def _word_f1(given: list[str], wanted: list[str]) -> float:
         return float(given == wanted)
     same = (collections.Counter(given) & collections.Counter(wanted)).total()
     return 2 * same / (len(given) + len(wanted))
-
-
-def _checked(predictions, references) -> tuple[list[str], list[list[str]]]:
-    predictions, references = list(predictions), [list(r) for r in references]
-    if not predictions or len(predictions) != len(references):
-        raise ValueError(
-            "There must be a question, and as many lists of references as predictions. "
-            f"Received: {len(predictions)} predictions and {len(references)} lists."
-        )
-    return predictions, references
 
 
 def _probabilities(values: Sequence[float], answerable: np.ndarray) -> np.ndarray:

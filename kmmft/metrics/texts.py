@@ -2,15 +2,20 @@
 
 import importlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
-def check_texts(predictions: Sequence[str], references: Sequence[Sequence[str]]):
+def check_texts(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    may_lack: bool = False,
+):
     """Raises unless each prediction has at least one reference.
 
     Args:
         predictions: One text an example.
         references: Any number of texts an example, at least one.
+        may_lack: Whether an example may also have no reference.
 
     Returns:
         Both, as lists.
@@ -20,10 +25,13 @@ def check_texts(predictions: Sequence[str], references: Sequence[Sequence[str]])
             has no reference, or something is not a string.
     """
     predictions = _strings("predictions", predictions)
-    if isinstance(references, str) or any(isinstance(r, str) for r in references):
+    lists = [] if _is_no_list(references) else list(references)
+    wrong = [own for own in [references, *lists] if _is_no_list(own)]
+    if wrong:
         raise ValueError(
-            "`references` must hold a list of texts for each example. Received: a text "
-            "where a list should be. Put each reference into a list of its own."
+            "`references` must hold a list of texts for each example. Received: "
+            f"{type(wrong[0]).__name__} {wrong[0]!r:.60} where a list should be. Put "
+            "each reference into a list of its own."
         )
     references = [_strings("references", texts) for texts in references]
     if not predictions or len(predictions) != len(references):
@@ -33,7 +41,7 @@ def check_texts(predictions: Sequence[str], references: Sequence[Sequence[str]])
             "references."
         )
     empty = [row for row, texts in enumerate(references) if not texts]
-    if empty:
+    if empty and not may_lack:
         raise ValueError(
             "Every example must have a reference. Received: none for "
             f"{len(empty)} examples, the first is row {empty[0]}. Leave them out."
@@ -55,7 +63,16 @@ def import_text_metrics(name: str) -> types.ModuleType:
         ) from error
 
 
+def _is_no_list(texts: Sequence) -> bool:
+    return isinstance(texts, str | bytes) or not isinstance(texts, Iterable)
+
+
 def _strings(name: str, texts: Sequence[str]) -> list[str]:
+    if _is_no_list(texts):
+        raise ValueError(
+            f"`{name}` must be a list of strings. Received: {type(texts).__name__} "
+            f"{texts!r:.60}. Put it into a list."
+        )
     texts = list(texts)
     wrong = [text for text in texts if not isinstance(text, str)]
     if wrong:

@@ -1,11 +1,16 @@
 """VQA's accuracy: answers compared with those of ten people."""
 
+import logging
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from kmmft.metrics.texts import check_texts
+
+logger = logging.getLogger(__name__)
+# The one that is left out, and three who say the same.
+_ENOUGH = 4
 
 _NUMBERS = "zero one two three four five six seven eight nine ten"
 _DIGITS = {"none": "0"} | {word: str(n) for n, word in enumerate(_NUMBERS.split(" "))}
@@ -66,7 +71,8 @@ def vqa_accuracy_of_each(
 
     The mean, over all choices of all people but one, of `min(1, same answers / 3)`.
     As in the official script the people's answers are not normalised but for their
-    punctuation, and not even that where all agree: VQA publishes them normalised.
+    punctuation, and not even that where all agree: VQA publishes them normalised. With
+    fewer than four people no answer reaches 1, which a warning says.
 
     Args:
         predictions: One answer an example.
@@ -87,6 +93,13 @@ def vqa_accuracy_of_each(
         - [Antol et al., 2015](https://arxiv.org/abs/1505.00468), section 3.
     """
     predictions, references = check_texts(predictions, references)
+    few = sum(len(answers) < _ENOUGH for answers in references)
+    if few:
+        logger.warning(
+            "%d of %d examples have answers of fewer than %d people: VQA's accuracy "
+            "finds none of them wholly right. kmmft.metrics.squad_metrics would.",
+            *(few, len(references), _ENOUGH),
+        )
     return np.array(
         [
             _accuracy(normalize_answer(prediction), answers)

@@ -69,5 +69,8 @@ def test_bad_questions():
         squad_metrics(["a"], [["a"], []])
     with pytest.raises(ValueError, match="0 predictions"):
         squad_metrics([], [])
+    # Each letter would be a reference.
+    with pytest.raises(ValueError, match="str 'red' where a list should be"):
+        squad_metrics(["red"], ["red"])
     with pytest.raises(ValueError, match=r"shape \(1,\) for 2 questions"):
         squad_metrics(["a", "b"], [["a"], []], [0.5])

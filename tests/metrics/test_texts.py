@@ -139,6 +139,17 @@ def test_bad_texts(metric):
         metric(["a", "b"], ["a", "b"])
     with pytest.raises(ValueError, match=r"must be strings\. Received: bytes b'a'"):
         metric([b"a", "b"], [["a"], ["b"]])
+    with pytest.raises(ValueError, match=r"list of strings\. Received: str 'ab'"):
+        metric("ab", [["a"], ["b"]])
+    for none in (None, [None, ["b"]]):
+        with pytest.raises(ValueError, match="Received: NoneType None where a list"):
+            metric(["a", "b"], none)
+
+
+def test_vqa_accuracy_warns_of_answers_of_few_people(caplog):
+    people = [["red"] * 4, ["red"] * 3]
+    assert vqa_accuracy_of_each(["red", "red"], people).round(2).tolist() == [1, 0.67]
+    assert "1 of 2 examples have answers of fewer than 4 people" in caplog.text
 
 
 def test_too_few_examples():
