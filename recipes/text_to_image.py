@@ -7,7 +7,8 @@ package easy-vqa, whose captions are made from its questions ("a blue circle").
     python -m recipes.text_to_image --preset easy_vqa --judge runs/quickstart/export/1
 
 The first command trains a judge that looks at the drawn pictures: it has never seen
-this model, and is asked for shape and colour. Both stages go on after a kill.
+this model, and is asked for shape and colour. `--scorer` measures how well pictures fit
+texts, by a model of the recipe contrastive. Both stages go on after a kill.
 """
 
 import numpy as np
@@ -17,7 +18,15 @@ from kmmft.evaluation import Example, Table
 
 from .drawing.data import open_data
 from .drawing.settings import PRESETS, Config
-from .drawing.testing import distance, draw, judged, open_judge, open_ranker, recognised
+from .drawing.testing import (
+    distance,
+    draw,
+    fit,
+    judged,
+    open_dual_encoder,
+    open_judge,
+    recognised,
+)
 from .drawing.training import train
 
 
@@ -28,7 +37,8 @@ def main(config: Config) -> dict[str, float]:
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     # What cannot be loaded is told before hours of training, not after.
-    judge, ranker = open_judge(config.judge), open_ranker(config.ranker)
+    judge = open_judge(config.judge)
+    ranker, scorer = map(open_dual_encoder, (config.ranker, config.scorer))
     source = open_data(config)
     with kmmft.data.clear_data_errors(source):
         model, metrics = train(config, source, run)
@@ -36,7 +46,9 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     answers = judged(judge, pictures) if judge else {}
     if answers:
         metrics |= recognised(texts, answers)
-    metrics |= distance(config, pictures, real)
+    metrics |= distance(config, pictures, real["image"])
+    if scorer is not None:
+        metrics |= fit(scorer, texts, pictures, real)
     metrics["peak_memory_mb"] = kmmft.evaluation.peak_memory_mb()
     run.write_model(model)
     if not (run.export / "1").exists():
@@ -79,6 +91,9 @@ def result_table(metrics: dict[str, float]) -> Table:
         "test/recognised/shape": "shape recognised",
         "test/recognised/color": "colour recognised",
         "test/frechet_distance": "Fréchet distance to real pictures",
+        "test/clip_score/drawn": "CLIPScore of drawn pictures",
+        "test/clip_score/others_texts": "the same beside another picture's text",
+        "test/clip_score/real": "CLIPScore of real pictures",
         "test/loss": "cross-entropy of a code, test pictures",
         "tokenizer/l1": "error of redrawn pictures (0 to 2)",
         "tokenizer/code_usage": "codes used in a batch",

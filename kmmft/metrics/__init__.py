@@ -5,6 +5,7 @@ from kmmft.metrics.caption_metrics import caption_metrics
 from kmmft.metrics.caption_tokens import caption_tokens
 from kmmft.metrics.cider import CiderD, cider_d
 from kmmft.metrics.cider_reward import CiderReward
+from kmmft.metrics.clip_score import clip_scores
 from kmmft.metrics.entities import entities, entity_metrics
 from kmmft.metrics.frechet_distance import frechet_distance
 from kmmft.metrics.full_precision import full_precision
@@ -41,6 +42,7 @@ __all__ = [
     "caption_metrics",
     "caption_tokens",
     "cider_d",
+    "clip_scores",
     "entities",
     "entity_metrics",
     "frechet_distance",

@@ -20,6 +20,9 @@ class Config(kmmft.training.RecipeConfig):
     ranker: str = ""
     """Run directory of the recipe contrastive, whose model keeps the best of several
     pictures of a text in the test; empty for none."""
+    scorer: str = ""
+    """Run directory of the recipe contrastive, whose model says how well drawn pictures
+    fit their texts (CLIPScore); another one than the ranker's. Empty for none."""
     candidates: int = 4
     """Pictures that the ranker chooses from."""
     image_encoder: str = "demo"
@@ -106,6 +109,11 @@ class Config(kmmft.training.RecipeConfig):
                 "Guidance compares with the empty text, which must have been learnt. "
                 f"Received: --guidance_scale {self.guidance_scale} and "
                 "--caption_dropout 0. Set the former to 1, or the latter to 0.1."
+            )
+        if self.scorer and self.scorer == self.ranker:
+            raise ValueError(
+                "A ranker must not score its own choice. Received: --ranker and "
+                f"--scorer {self.scorer}. Train another model, with another seed."
             )
         if self.ranker and self.candidates == 1:
             raise ValueError(

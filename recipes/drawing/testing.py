@@ -31,8 +31,8 @@ def draw(
     source: kmmft.data.RecordSource,
     model: kmmft.models.TextToImage,
     ranker: kmmft.models.DualEncoder | None,
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Texts of the test split, pictures of them, and the real pictures."""
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Texts of the test split, pictures of them, and real pictures with theirs."""
     data = build_data(
         config, source, "test", model.image_tokenizer, lambda batch: batch
     )
@@ -44,7 +44,14 @@ def draw(
     if ranker is not None:
         settings |= {"ranker": ranker, "candidates": config.candidates}
     pictures = model.generate(texts, seed=config.seed, **settings)
-    return texts, pictures, np.stack([record["image"] for record in real])
+    return (
+        texts,
+        pictures,
+        {
+            "image": np.stack([record["image"] for record in real]),
+            "text": np.array([record["text"].decode() for record in real]),
+        },
+    )
 
 
 def evenly(rows: int, most: int) -> np.ndarray:
@@ -72,8 +79,36 @@ def distance(config: Config, drawn: np.ndarray, real: np.ndarray) -> dict[str, f
     return {"test/frechet_distance": found}
 
 
-def open_ranker(path: str) -> kmmft.models.DualEncoder | None:
-    """The model that keeps the best of several pictures, if one is wanted."""
+def fit(
+    scorer: kmmft.models.DualEncoder,
+    texts: list[str],
+    pictures: np.ndarray,
+    real: dict[str, np.ndarray],
+) -> dict[str, float]:
+    """CLIPScore of drawn pictures, of the same with others' texts, and of real ones."""
+
+    def seen(images):
+        # Files, since the scorer may look at pictures of another size.
+        files = [tf.io.encode_png(image.astype("uint8")).numpy() for image in images]
+        return scorer.encode_image(files)
+
+    drawn, read = seen(pictures), scorer.encode_text(texts)
+    names = sorted(set(texts))
+    others = scorer.encode_text(
+        [names[names.index(text) - len(names) // 2] for text in texts]
+    )
+    scores = {
+        "drawn": kmmft.metrics.clip_scores(drawn, read),
+        "others_texts": kmmft.metrics.clip_scores(drawn, others),
+        "real": kmmft.metrics.clip_scores(
+            seen(real["image"]), scorer.encode_text(real["text"].tolist())
+        ),
+    }
+    return {f"test/clip_score/{name}": float(x.mean()) for name, x in scores.items()}
+
+
+def open_dual_encoder(path: str) -> kmmft.models.DualEncoder | None:
+    """The model that ranks or scores pictures, if one is wanted."""
     return kmmft.models.load_dual_encoder(path) if path else None
 
 

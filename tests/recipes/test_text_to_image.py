@@ -73,6 +73,7 @@ def test_judged_pictures():
         ({"adversarial_start": 2.0}, "adversarial_start"),
         ({"caption_dropout": 0.0}, "--guidance_scale 2.5 and --caption_dropout 0"),
         ({"ranker": "runs/contrastive", "candidates": 1}, "--candidates 1"),
+        ({"ranker": "runs/a", "scorer": "runs/a"}, "must not score its own choice"),
     ],
 )
 def test_bad_settings_end_in_one_line(changes, message):
@@ -90,8 +91,8 @@ def test_no_judge_and_no_ranker_where_the_paths_lead(tmp_path):
     with pytest.raises(ValueError, match="`--judge` must take `image`"):
         testing.open_judge(str(tmp_path))
     with pytest.raises(ValueError, match="nowhere"):
-        testing.open_ranker("nowhere")
-    assert testing.open_judge("") is None and testing.open_ranker("") is None
+        testing.open_dual_encoder("nowhere")
+    assert testing.open_judge("") is None and testing.open_dual_encoder("") is None
 
 
 def test_distance_is_of_pictures_of_all_texts(monkeypatch):
@@ -108,6 +109,29 @@ def test_distance_is_of_pictures_of_all_texts(monkeypatch):
     # By the first twenty, half as bright as the real ones, it would be 8,000.
     assert found < 1000
     assert testing.distance(SMOKE, shades[:1], real) == {}
+
+
+class Brightness:
+    """Vectors of light and dark, of pictures as of the words for them."""
+
+    def encode_image(self, files):
+        light = [np.mean(tf.io.decode_png(file)) / 255 for file in files]
+        return np.stack([light, 1 - np.array(light)], axis=1)
+
+    def encode_text(self, texts):
+        return np.array([[text == "light", text == "dark"] for text in texts], float)
+
+
+def test_pictures_fit_their_own_texts():
+    pictures = np.zeros((4, 2, 2, 3), "u1")
+    pictures[2:] = 255
+    real = {"image": pictures.astype("float32"), "text": np.array(["light"] * 4)}
+    found = testing.fit(Brightness(), ["dark"] * 2 + ["light"] * 2, pictures, real)
+    assert found == {
+        "test/clip_score/drawn": 2.5,
+        "test/clip_score/others_texts": 0.0,
+        "test/clip_score/real": 1.25,
+    }
 
 
 def test_every_caption_is_learnt_and_the_first_is_drawn(tmp_path):
