@@ -73,7 +73,7 @@ def train_tokenizer(
         best = min(run.history(), key=lambda row: row["val_loss"])
     return tokenizer, {
         "tokenizer/l1": best["val_l1"],
-        "tokenizer/code_usage": best["usage"],
+        "tokenizer/code_usage": best["val_usage"],
         "tokenizer/seconds": seconds,
     }
 

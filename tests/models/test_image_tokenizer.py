@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+from tests.training.killed_runs import KillAt, Killed
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype("float32")
 
@@ -61,6 +62,43 @@ def test_half_precision_trains_as_whole_precision(trained, policy):
     codebook = model.codebook
     assert {w.dtype for w in codebook.weights} == {codebook.lookup([0]).dtype.name}
     assert len(np.unique(model.encode(IMAGES))) > 2
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path):
+    """Codes, their averages and the discriminator with its optimizer go on, too."""
+
+    def batches(step):
+        return tf.data.Dataset.range(step, 99).map(
+            lambda index: tf.random.stateless_uniform((4, 8, 8, 3), (1, index), 0, 255)
+        )
+
+    def fit(folder, *callbacks):
+        keras.utils.set_random_seed(1)
+        model = make_model(adversarial_start=1)
+        config = kmmft.training.RecipeConfig()
+        with kmmft.training.RunDirectory(folder, config) as run:
+            kmmft.training.resumable_fit(
+                model,
+                batches,
+                run=run,
+                steps_per_epoch=2,
+                epochs=3,
+                validation_data=batches(90).take(1),
+                monitor="val_loss",
+                callbacks=callbacks,
+                checkpoint_every_seconds=0.0,
+                verbose=0,
+            )
+        return numbers(model), run.history()
+
+    expected, history = fit(tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", KillAt(3))
+    found, again = fit(tmp_path / "killed")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in ("val_l1", "discriminator", "adversarial"):
+        assert [row[name] for row in again] == [row[name] for row in history]
 
 
 def test_codes_and_drawing_belong_together(trained):

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ import tensorflow as tf
 import kmmft
 import tfrecords_tools
 from recipes import text_to_image as recipe
-from recipes.drawing import data, testing
+from recipes.drawing import data, testing, training
+from tests.training.killed_runs import KillAt, Killed
 
 SMOKE = recipe.PRESETS["smoke"]
 
@@ -49,6 +51,35 @@ def test_smoke_preset(tmp_path):
     assert metrics["test/loss"] < np.log(SMOKE.num_codes)
     # Shown again, without doing anything again.
     assert recipe.main(config) == metrics
+
+
+@pytest.mark.slow
+def test_both_stages_go_on_after_a_kill(tmp_path, monkeypatch):
+    config = dataclasses.replace(SMOKE, epochs=1)
+    fit = kmmft.training.resumable_fit
+
+    def run(name, killed_stage=None):
+        stages = itertools.count()
+
+        def fit_stage(*args, **options):
+            kill = [KillAt(2)] if next(stages) == killed_stage else []
+            options |= {"callbacks": kill, "checkpoint_every_seconds": 0.0}
+            return fit(*args, **options)
+
+        monkeypatch.setattr(kmmft.training, "resumable_fit", fit_stage)
+        own = dataclasses.replace(config, output_dir=str(tmp_path / name))
+        with kmmft.training.RunDirectory(own.output_dir, own) as directory:
+            model, metrics = training.train(own, data.open_data(own), directory)
+        metrics = {k: v for k, v in metrics.items() if not k.endswith("seconds")}
+        return metrics, model.generate(["a red disc"] * 3)
+
+    for stage in (0, 1):
+        with pytest.raises(Killed):
+            run("killed", stage)
+    metrics, pictures = run("killed")
+    expected, drawn = run("whole")
+    assert metrics == expected
+    np.testing.assert_array_equal(pictures, drawn)
 
 
 def test_judged_pictures():
