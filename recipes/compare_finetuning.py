@@ -55,7 +55,8 @@ class Config(ComparisonConfig):
     strength: float = 1e-2
     """Strength of l2 and l2_sp."""
     pseudo_label_threshold: float = 0.95
-    """Least probability at which fix_match takes the model's answer for a label."""
+    """Least probability at which fix_match and self_training take the model's answer
+    for a label."""
     unlabelled_ratio: int = 3
     """Unlabelled examples for each labelled one in fix_match's batches, drawn from all
     training examples."""

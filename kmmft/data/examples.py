@@ -92,6 +92,58 @@ class Examples:
         rows = [order[classes == name][: int(amount)] for name in np.unique(classes)]
         return self.choose(np.concatenate(rows))
 
+    def sure_ones(self, probabilities: np.ndarray, threshold: float) -> "Examples":
+        """Those whose class a model is sure of, with that class as their label.
+
+        Args:
+            probabilities: float array `(examples, classes)`, a model's answers.
+            threshold: Least probability of the likeliest class.
+
+        Returns:
+            `Examples`, perhaps none; the labels of these are not looked at.
+
+        Raises:
+            ValueError: If there is not one row of probabilities an example.
+
+        References:
+            - [Yarowsky, 1995](https://aclanthology.org/P95-1026), section 4, step 3.
+        """
+        probabilities = np.asarray(probabilities)
+        if probabilities.ndim != 2 or len(probabilities) != len(self):
+            raise ValueError(
+                "`probabilities` must be (examples, classes). Received: shape "
+                f"{probabilities.shape} for {len(self)} examples."
+            )
+        rows = np.flatnonzero(probabilities.max(axis=1) >= threshold)
+        labels = probabilities[rows].argmax(axis=1).astype(self.labels.dtype)
+        return dataclasses.replace(self.choose(rows), labels=labels)
+
+    def with_others(self, others: "Examples") -> "Examples":
+        """These and as many others, or others and as many of these, by repeating.
+
+        So half of what is drawn is of either kind.
+
+        Args:
+            others: Examples with the same inputs, perhaps none.
+
+        Returns:
+            `Examples`; without others these.
+        """
+        if not len(others):
+            return self
+        size = max(len(self), len(others))
+        mine, theirs = (
+            some.choose(np.resize(np.arange(len(some)), size))
+            for some in (self, others)
+        )
+        return Examples(
+            {
+                name: np.concatenate([value, theirs.inputs[name]])
+                for name, value in mine.inputs.items()
+            },
+            np.concatenate([mine.labels, theirs.labels]),
+        )
+
     def training_batches(
         self,
         batch_size: int,

@@ -4,6 +4,7 @@ A new one is a line in `METHODS`: its plan, and what it does beside.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from kmmft.finetuning import Plan, Rule, presets
 
 if TYPE_CHECKING:
     from recipes.compare_finetuning import Config
+
+logger = logging.getLogger(__name__)
 
 
 def labelled_batches(
@@ -65,6 +68,8 @@ class Method:
             validation accuracy of a model.
         batches: Makes the training batches, of the settings, the labelled examples,
             those without labels, and a seed.
+        relabel: Makes the labelled examples of the second half, of the settings, the
+            model after the first one, and both kinds of examples.
     """
 
     plan: Callable[..., Plan]
@@ -72,6 +77,7 @@ class Method:
     halfway: Callable | None = None
     finish: Callable | None = None
     batches: Callable[..., tf.data.Dataset] = labelled_batches
+    relabel: Callable[..., Examples] | None = None
 
     def plan_for(
         self, config: "Config", model: kmmft.models.FusionClassifier, train: Examples
@@ -109,6 +115,8 @@ class Method:
         for first, last in ((0, half), (half, config.epochs)):
             if first and self.halfway:
                 state = self.halfway(model)
+            if first and self.relabel:
+                train = self.relabel(config, model, train, unlabelled)
             model.fit(
                 self.batches(config, train, unlabelled, seed + first),
                 initial_epoch=first,
@@ -178,6 +186,22 @@ def fix_match(config: "Config") -> list:
     return [finetuning.FixMatch(threshold=config.pseudo_label_threshold)]
 
 
+def with_own_labels(
+    config: "Config",
+    model: keras.Model,
+    train: Examples,
+    unlabelled: Examples,
+) -> Examples:
+    """The labelled examples, and others with the class that the model is sure of."""
+    logits = model.predict(unlabelled.inputs, batch_size=64, verbose=0)
+    sure = unlabelled.sure_ones(
+        keras.ops.convert_to_numpy(keras.ops.softmax(logits)),
+        config.pseudo_label_threshold,
+    )
+    logger.info("The model labels %d of %d examples", len(sure), len(unlabelled))
+    return train.with_others(sure)
+
+
 def own_teacher(model: keras.Model) -> None:
     teacher = finetuning.starting_copy(model)
     model.step_options = [finetuning.SelfDistillation(teacher, temperature=2.0)]
@@ -215,4 +239,5 @@ METHODS: dict[str, Method] = {
     "wise_ft": Method(lp_ft, halfway=finetuning.weight_values, finish=mix_with_probe),
     "self_distillation": Method(lp_ft, halfway=own_teacher),
     "fix_match": Method(full, options=fix_match, batches=batches_with_unlabelled),
+    "self_training": Method(full, relabel=with_own_labels),
 }

@@ -129,6 +129,23 @@ def test_every_method_runs_and_starts_alike(tiny_encoder, method):
     assert numbers["trained_weights"] == HEAD + TRAINED.get(method, encoder)
 
 
+def test_self_training_teaches_what_the_model_is_sure_of(tiny_encoder, caplog):
+    caplog.set_level("INFO")
+    labelled, others = noise().choose([0, 1]), noise()
+    model = finetuning_run.build_model(FEW_STEPS, ["a", "b", "c"], False)
+    answers = np.argmax(model.predict(others.inputs, verbose=0), axis=1)
+    config = dataclasses.replace(FEW_STEPS, pseudo_label_threshold=0.0)
+    taught = finetuning_methods.with_own_labels(config, model, labelled, others)
+    np.testing.assert_array_equal(taught.labels[len(others) :], answers)
+    own = np.resize(labelled.labels, len(others))
+    np.testing.assert_array_equal(taught.labels[: len(others)], own)
+    assert f"labels {len(others)} of {len(others)}" in caplog.text
+    config = dataclasses.replace(FEW_STEPS, pseudo_label_threshold=1.0)
+    assert (
+        finetuning_methods.with_own_labels(config, model, labelled, others) is labelled
+    )
+
+
 FIXED = {"batch_norm_frozen": True}
 PROBE_FIRST = {**FIXED, "train_from_epoch": 2, "learning_rate_scale": 0.1}
 LORA = kmmft.finetuning.LoRA(rank=8, alpha=16.0)
@@ -152,6 +169,7 @@ RULES = {
     "wise_ft": (PROBE_FIRST, {}),
     "self_distillation": (PROBE_FIRST, {}),
     "fix_match": (FIXED, {}),
+    "self_training": (FIXED, {}),
 }
 
 
