@@ -32,7 +32,8 @@ class RunDirectory:
     Args:
         path: The directory; made if it is not there.
         config: The run's configuration, a dataclass. It must be that of the run that
-            is already in the directory, if there is one.
+            is already in the directory, if there is one; a setting that is newer than
+            that run must have its default.
         resume: Whether a run that is already there may go on.
 
     Raises:
@@ -56,6 +57,12 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike, config: Any, resume: bool = True):
         self.path = pathlib.Path(path)
         self.config = dataclasses.asdict(config)
+        # What a run did before there was such a setting.
+        self._defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(config)
+            if field.default is not dataclasses.MISSING
+        }
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.export = self.path / "export"
@@ -117,8 +124,11 @@ class RunDirectory:
                 f"output_dir={str(self.path)!r}, which holds one. Name another "
                 "--output_dir, or remove this one."
             )
-        before = json.loads(file.read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(self.config, default=str))
+        before = self._defaults | json.loads(file.read_text(encoding="utf-8"))
+        before, now = (
+            json.loads(json.dumps(config, default=str))
+            for config in (before, self.config)
+        )
         changed = [
             f"{key} was {before.get(key)!r}, is now {now.get(key)!r}"
             for key in sorted({*before, *now} - {*self.FREE_FIELDS})

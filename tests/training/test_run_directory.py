@@ -25,6 +25,18 @@ def test_files_of_a_run(tmp_path):
     assert "something happened" in (tmp_path / "run/run.log").read_text()
 
 
+def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
+    RunDirectory(tmp_path, RecipeConfig()).close()
+    (tmp_path / "metrics.json").write_text("{}")
+    older = json.loads((tmp_path / "config.json").read_text())
+    del older["weight_decay"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    RunDirectory(tmp_path, RecipeConfig()).close()
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    with pytest.raises(ValueError, match=r"weight_decay was .*, is now 0\.5"):
+        RunDirectory(tmp_path, RecipeConfig(weight_decay=0.5))
+
+
 def test_other_configuration_is_refused(tmp_path):
     with RunDirectory(tmp_path, RecipeConfig(epochs=1)) as run:
         run.write_epoch(0, {"loss": 1.0})
