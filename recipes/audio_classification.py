@@ -59,12 +59,10 @@ PRESETS = {
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them where a manifest is given."""
     config.check_data()
-    if config.data:
-        schema = kmmft.data.schema.labelled(False, False, ["any"], audio=True)
-        return kmmft.data.open_source(config.data, schema)
+    schema = kmmft.data.schema.labelled(False, False, ["any"], audio=True)
     folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "sounds/1.0.0"
-    if not directory.exists():
+    directory = config.data or folder / "sounds/1.0.0"
+    if not (config.data or directory.exists()):
         manifest = config.manifest
         if manifest == "tones":
             manifest = kmmft.data.write_tones(folder / "tones")
@@ -78,7 +76,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             group_column=config.group_column or None,
             options=tfrecords_tools.BuildOptions(audio_to_wav=True),
         )
-    return kmmft.data.open_source(directory)
+    return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 
 
 def build_data(

@@ -71,11 +71,9 @@ def open_data(config: Config) -> RecordSource:
     """Opens the data, after building them where a manifest is given."""
     config.check_data()
     schema = kmmft.data.schema.audio_text()
-    if config.data:
-        return kmmft.data.open_source(config.data, schema)
     folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "sounds/1.0.0"
-    if not directory.exists():
+    directory = config.data or folder / "sounds/1.0.0"
+    if not (config.data or directory.exists()):
         manifest = config.manifest
         if manifest == "tones":
             manifest = kmmft.data.write_tones(folder / "tones")
@@ -89,7 +87,7 @@ def open_data(config: Config) -> RecordSource:
             group_column=config.group_column or None,
             options=tfrecords_tools.BuildOptions(audio_to_wav=True),
         )
-    return kmmft.data.open_source(directory, schema)
+    return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 
 
 def build_model(config: Config, source: RecordSource) -> kmmft.models.DualEncoder:

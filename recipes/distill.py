@@ -257,6 +257,8 @@ def train_again(
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     folder = pathlib.Path(config.output_dir, "data")
     source = kmmft.data.check_splits(open_questions(config.data, folder))
+    # What cannot be opened must not cost a teacher's training.
+    open_training(config, source, run.path / "data")
     with kmmft.data.clear_data_errors(source):
         teacher = get_teacher(config, source, run)
         data = build_data(config, source, "test", teacher, keep_records=True)

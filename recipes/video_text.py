@@ -38,11 +38,9 @@ def open_data(config: Config) -> RecordSource:
     """Opens the data, after building them where a manifest is given."""
     kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     schema = kmmft.data.schema.video_text()
-    if config.data:
-        return kmmft.data.open_source(config.data, schema)
     folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "videos/1.0.0"
-    if not directory.exists():
+    directory = config.data or folder / "videos/1.0.0"
+    if not (config.data or directory.exists()):
         manifest = config.manifest
         if manifest == "shapes":
             manifest = kmmft.data.write_moving_shapes(
@@ -58,7 +56,7 @@ def open_data(config: Config) -> RecordSource:
             num_frames=config.num_frames,
             frame_size=config.image_size,
         )
-    return kmmft.data.open_source(directory, schema)
+    return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 
 
 def build_model(config: Config, source: RecordSource, aggregation: str) -> Model:

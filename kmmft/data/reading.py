@@ -138,13 +138,17 @@ def check_splits(
 
         source = kmmft.data.check_splits(kmmft.data.open_source("data/pets/1.0.0"))
     """
-    empty = [
-        name for name in names if not source.split(name, on_error="skip").num_records
-    ]
+    counts = {
+        name: source.split(name, on_error="skip").num_records for name in source.splits
+    }
+    empty = [name for name in names if not counts.get(name)]
     if empty:
+        found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         raise ValueError(
             f"The splits {', '.join(names)} of {source.path} must have records. "
-            f"Received: none in {', '.join(empty)}. Put some there."
+            f"Received: none in {', '.join(empty)}; there are {found or 'no splits'}. "
+            "Build them anew with a column that names each row's split, or with larger "
+            "validation_fraction and test_fraction: 5 % of a few rows may be none."
         )
     return source
 

@@ -17,11 +17,12 @@ def regression_metrics(
     Returns:
         dict: `mae` and `rmse`, in units of the targets; `r2`, the share of their
         variance that is explained; `pearson` and `spearman`, in [-1, 1]. Correlations
-        of constant numbers are NaN, and so is `r2` for constant targets.
+        of constant numbers are NaN, and so is `r2` for constant targets; of one
+        example all three.
 
     Raises:
-        ValueError: If there are fewer than two examples, the numbers of examples
-            differ, or a number is not finite.
+        ValueError: If there are no examples, their numbers differ, or a number is not
+            finite.
 
     Example:
         >>> scores = kmmft.metrics.regression_metrics([1, 2, 4], [1, 3, 4])
@@ -35,9 +36,9 @@ def regression_metrics(
     targets, predictions = (
         np.asarray(values, np.float64) for values in (targets, predictions)
     )
-    if targets.ndim != 1 or targets.shape != predictions.shape or targets.size < 2:
+    if targets.ndim != 1 or targets.shape != predictions.shape or not targets.size:
         raise ValueError(
-            "There must be one prediction a target, and at least two. Received: "
+            "There must be one prediction a target, and at least one. Received: "
             f"targets {targets.shape}, predictions {predictions.shape}."
         )
     if not (np.isfinite(targets).all() and np.isfinite(predictions).all()):

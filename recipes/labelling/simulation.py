@@ -19,6 +19,7 @@ from .manifest import open_rows, read_manifest
 from .settings import Config
 
 ALL = "all"
+SPLITS = ("train", "test")
 
 
 def simulate(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
@@ -32,8 +33,7 @@ def simulate(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
     keras.utils.set_random_seed(config.seed)
     model = build_model(config, source, names)
     train, test = (
-        encode_split(config, source, split, model, label_of)
-        for split in ("train", "test")
+        encode_split(config, source, split, model, label_of) for split in SPLITS
     )
     check_known(train, test, config.start)
 
@@ -167,11 +167,8 @@ def open_known(
     if config.csv:
         rows = read_manifest(config)
         label_of = {row["id"]: row["label"] for row in rows if row["label"]}
-        return (
-            open_rows(config, rows),
-            label_of,
-            sorted_class_names(set(label_of.values())),
-        )
+        source = kmmft.data.check_splits(open_rows(config, rows), SPLITS)
+        return source, label_of, sorted_class_names(set(label_of.values()))
     directory = config.data
     if config.data == "open_clip_art":
         folder = pathlib.Path(config.output_dir, "data")
@@ -186,6 +183,7 @@ def open_known(
             "The records must have a label, as kmmft.data.schema.labelled makes them. "
             f"Received: {sorted(source.features)} in {directory}."
         )
+    kmmft.data.check_splits(source, SPLITS)
     names = source.features["label"].names
     return source, labels_of_records(source, names), names
 
@@ -200,10 +198,11 @@ def labels_of_records(
         return record["id"], record["label"]
 
     label_of = {}
-    for split in ("train", "test"):
+    for split in SPLITS:
         records = kmmft.data.read_records(source, split).map(id_and_label)
         for name, label in records.as_numpy_iterator():
-            label_of[name.decode()] = names[label]
+            # -1 stands for a label that is not known.
+            label_of[name.decode()] = names[label] if label >= 0 else ""
     return label_of
 
 

@@ -19,19 +19,18 @@ def open_pairs(
             captions names of classes.
 
     Raises:
-        ValueError: Unless either data or a manifest are given.
+        ValueError: Unless either data or a manifest are given, and train, validation
+            and test have records.
     """
     kmmft.training.check_one_source(manifest=config.manifest, data=config.data)
     schema = kmmft.data.schema.image_text()
     if class_names:
         schema = kmmft.data.schema.labelled(text=False, class_names=["any"])
-    if config.data:
-        return kmmft.data.open_source(config.data, schema)
     folder = pathlib.Path(config.output_dir, "data")
-    directory = folder / "pairs/1.0.0"
-    if not directory.exists():
+    directory = config.data or folder / "pairs/1.0.0"
+    if not (config.data or directory.exists()):
         _build(config, folder, class_names)
-    return kmmft.data.open_source(directory, schema)
+    return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 
 
 def _build(config: PairsConfig, folder: pathlib.Path, class_names: bool) -> None:

@@ -89,7 +89,9 @@ def open_training(
     """The data with as many training answers as the flags say, and those without."""
     unlabelled = None
     if config.unlabelled:
-        unlabelled = open_questions(config.unlabelled, folder)
+        unlabelled = kmmft.data.check_splits(
+            open_questions(config.unlabelled, folder), ["train"]
+        )
     if config.labelled_fraction == 1:
         return source, unlabelled
     directory = folder / "labelled/1.0.0"
@@ -102,6 +104,6 @@ def open_training(
             splits=["train"],
             seed=config.seed,
         )
-    few = kmmft.data.open_source(directory).splits["train"]
-    splits = {**source.splits, "train": few}
+    few = kmmft.data.check_splits(kmmft.data.open_source(directory), ["train"])
+    splits = {**source.splits, "train": few.splits["train"]}
     return dataclasses.replace(source, splits=splits), unlabelled or source

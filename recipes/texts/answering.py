@@ -23,6 +23,8 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
         template="squad",
         schema=kmmft.data.schema.question_context,
         features={"question", "context", "answers"},
+        # SQuAD keeps its test questions to itself.
+        splits=("train", "validation"),
     )
 
 
@@ -73,7 +75,6 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
             callbacks=[AnswerEvaluator(config, known)],
         )
         model.no_answer_threshold, _ = best_threshold(config, model, known)
-        # SQuAD keeps its test questions to itself.
         split = "test" if "test" in source.splits else "validation"
         records = records_of(config, source, split)
     found = answers_to(config, model, records)

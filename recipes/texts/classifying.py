@@ -47,7 +47,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
         )
     if config.task == "relate":
         check_marks(source)
-    return source
+    return kmmft.data.check_splits(source)
 
 
 def check_marks(source: kmmft.data.RecordSource) -> None:
@@ -147,9 +147,10 @@ def labels_of(source: kmmft.data.RecordSource, split: str) -> np.ndarray:
 
 def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, float]:
     source = open_data(config)
-    learnt = labels_of(source, "train")
     with kmmft.data.clear_data_errors(source):
-        model, metrics = kmmft.training.fit_classifier(
+        learnt = labels_of(source, "train")
+        floors = find_floors(config, learnt, labels_of(source, "test"))
+        model, trained = kmmft.training.fit_classifier(
             config,
             run,
             lambda: build_model(config, source, learnt),
@@ -158,21 +159,50 @@ def run_once(config: Config, run: kmmft.training.RunDirectory) -> dict[str, floa
             monitor="val_mae" if config.task == "regress" else "val_accuracy",
         )
         finish = finish_numbers if config.task == "regress" else finish_classes
-        tested = finish(config, run, model, source, learnt, metrics)
-    run.write_metrics(tested)
-    return tested
+        metrics = finish(config, run, model, source, floors | trained)
+    run.write_metrics(metrics)
+    return metrics
 
 
-def finish_classes(config, run, model, source, learnt, trained) -> dict[str, float]:
+def find_floors(
+    config: Config, learnt: np.ndarray, targets: np.ndarray
+) -> dict[str, float]:
+    """What the test split gives without its texts.
+
+    It is asked for before training also because labels of which there are no metrics
+    must not cost it.
+    """
+    if config.task == "regress":
+        return regression_scores("mean", targets, np.full_like(targets, learnt.mean()))
+    unknown = int((np.concatenate([learnt, targets]) < 0).sum())
+    if unknown:
+        # As of data sets that keep the classes of their test split to themselves.
+        raise ValueError(
+            "All records of train and test must have a class. Received: "
+            f"{unknown} without one. Leave them out, or test on another split."
+        )
+    floor = kmmft.evaluation.majority_floor(learnt.tolist(), targets.tolist())
+    return {"most_frequent/accuracy": floor}
+
+
+def regression_scores(
+    prefix: str, targets: np.ndarray, numbers: np.ndarray
+) -> dict[str, float]:
+    return {
+        f"{prefix}/{name}": value
+        for name, value in kmmft.metrics.regression_metrics(targets, numbers).items()
+        # A constant has no correlation, and so has one number.
+        if np.isfinite(value)
+    }
+
+
+def finish_classes(config, run, model, source, metrics) -> dict[str, float]:
     """Tests, exports and reports a classifier."""
     predictions = kmmft.evaluation.predict_records(
         model, build_data(config, source, "test", model, keep_records=True)
     )
     scores = predictions.metrics(model.class_names)
-    metrics = {f"test/{name}": value for name, value in scores.items()} | trained
-    most_frequent = np.bincount(learnt).argmax()
-    right = predictions.records["label"] == most_frequent
-    metrics["most_frequent/accuracy"] = float(right.mean())
+    metrics = metrics | {f"test/{name}": value for name, value in scores.items()}
     export(config, run, model, source, metrics)
     kmmft.evaluation.report_classifier(
         run,
@@ -188,21 +218,13 @@ def finish_classes(config, run, model, source, learnt, trained) -> dict[str, flo
     return metrics
 
 
-def finish_numbers(config, run, model, source, learnt, trained) -> dict[str, float]:
+def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
     """Tests, exports and reports a regression."""
     records = all_records(config, source, "test")
     raw = raw_columns(source, records)
     predicted = model.classify(raw, config.batch_size)["values"][:, 0]
     targets = np.array([record["label"] for record in records])
-    mean = np.full_like(targets, learnt.mean())
-    scores = {"test": predicted, "mean": mean}
-    metrics = {
-        f"{prefix}/{name}": value
-        for prefix, numbers in scores.items()
-        for name, value in kmmft.metrics.regression_metrics(targets, numbers).items()
-        # A constant has no correlation.
-        if np.isfinite(value)
-    } | trained
+    metrics = metrics | regression_scores("test", targets, predicted)
     export(config, run, model, source, metrics)
     farthest = np.abs(predicted - targets).argsort()[::-1][:48]
     kmmft.evaluation.report_examples(

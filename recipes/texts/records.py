@@ -1,6 +1,6 @@
 """The records of a text task, all at once: they are small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import kmmft
 
@@ -14,6 +14,7 @@ def open_records(
     template: str,
     schema: Callable,
     features: set[str],
+    splits: Sequence[str],
 ) -> kmmft.data.RecordSource:
     """Opens records of a task whose files are told by split, after building them.
 
@@ -24,9 +25,11 @@ def open_records(
         template: Which made-up texts are of this task.
         schema: What makes their schema, for the error.
         features: What the records must have.
+        splits: Which splits must have some.
 
     Raises:
-        ValueError: If there are no data, or they are of another task.
+        ValueError: If there are no data, they are of another task, or a split has
+            none.
     """
     config.check_data()
     directory = config.data or config.data_folder / name / "1.0.0"
@@ -44,7 +47,7 @@ def open_records(
             f"{schema.__name__}. Received: {config.data}, records with "
             f"{sorted(source.features)}."
         )
-    return source
+    return kmmft.data.check_splits(source, splits)
 
 
 def all_records(

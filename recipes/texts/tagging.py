@@ -24,6 +24,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
         template="conll",
         schema=kmmft.data.schema.tagged,
         features={"words", "tags"},
+        splits=("train", "validation", "test"),
     )
 
 

@@ -57,7 +57,9 @@ def read_records_of(split):
 def test_splits_of_a_run_are_checked_before_it(toy_directory):
     source = open_source(toy_directory)
     assert check_splits(source, ["train", "test"]) is source
-    with pytest.raises(ValueError, match="split='validation'"):
+    with pytest.raises(
+        ValueError, match="none in validation; there are test 10, train 60"
+    ):
         check_splits(source)
     empty = dataclasses.replace(source.splits["test"], files=(), shard_lengths=())
     source = dataclasses.replace(source, splits={**source.splits, "test": empty})

@@ -23,6 +23,12 @@ def test_equal_to_scipy_and_scikit_learn():
     )
 
 
+def test_one_number_has_errors_and_no_correlation():
+    scores = regression_metrics([1], [3])
+    assert scores["mae"] == scores["rmse"] == 2
+    assert all(math.isnan(scores[name]) for name in ("r2", "pearson", "spearman"))
+
+
 def test_constants_have_no_correlation():
     scores = regression_metrics([1, 2], [3, 3])
     assert math.isnan(scores["pearson"]) and math.isnan(scores["spearman"])
@@ -33,7 +39,7 @@ def test_constants_have_no_correlation():
     ("targets", "predictions", "message"),
     [
         ([1, 2], [1], r"targets \(2,\), predictions \(1,\)"),
-        ([1], [1], "at least two"),
+        ([], [], "at least one"),
         ([1, math.inf], [1, 2], "must be finite"),
     ],
 )
