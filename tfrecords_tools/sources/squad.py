@@ -121,11 +121,11 @@ def _values(title: str, context: str, entry: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("It has no `answers`; give it some, or `is_impossible: true`.")
     for answer in answers:
         match answer:
-            case {"text": str(text), "answer_start": int(start)} if text:
+            case {"text": str(text), "answer_start": int(start)} if text.strip():
                 pass
             case _:
                 raise ValueError(f"{answer!r:.80} has no `text` or no `answer_start`.")
-        there = context[max(start, 0) : max(start, 0) + len(text)]
+        there = context[start : start + len(text)] if start >= 0 else ""
         if there != text:
             raise ValueError(
                 f"The answer {text!r:.60} does not stand at `answer_start` {start}, "

@@ -58,6 +58,16 @@ def test_questions(tmp_path):
             r"`answer_start` 15, but ' Köl'",
         ),
         (lambda q: q["answers"][0].pop("text"), "has no `text`"),
+        (lambda q: q["answers"][0].update(text=" ", answer_start=3), "has no `text`"),
+        (
+            # As Python counts, it stands there.
+            lambda q: q["answers"][0].update(answer_start=-5),
+            r"'Köln' does not stand at `answer_start` -5",
+        ),
+        (
+            lambda q: q["answers"][0].update(text="Zoë", answer_start=-1),
+            r"'Zoë' does not stand at `answer_start` -1",
+        ),
         (lambda q: q.update(id="b"), r"question 'b': The id is in squad\.json too"),
         (lambda q: q.pop("question"), "no `question`"),
         (lambda q: (q.pop("answers"), q.pop("is_impossible")), "has no `answers`"),
