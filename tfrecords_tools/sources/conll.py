@@ -156,6 +156,11 @@ class _Columns:
                 f"{line!r:.80} has no word in column {self.word_column} or no tag in "
                 f"column {self.tag_column}; mend it, or name other columns."
             )
+        if self.word_column % len(cells) == self.tag_column % len(cells):
+            raise ValueError(
+                f"{line!r:.80} has its word and its tag in one column, "
+                f"{self.word_column} and {self.tag_column}; name other columns."
+            )
         if len(word.split()) > 1:
             raise ValueError(f"The word {word!r:.80} holds white space; split it.")
         if self.entities and not _ENTITY_TAG.fullmatch(tag):

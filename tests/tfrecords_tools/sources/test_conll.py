@@ -75,6 +75,8 @@ def test_bad_files(tmp_path):
         build(tmp_path, "a O\n")
     with pytest.raises(ValueError, match="must stand in two columns"):
         build(tmp_path, word_column=1, tag_column=1)
+    with pytest.raises(ValueError, match=r"line 1: 'B-X O' has .* column, 1 and -1;"):
+        build(tmp_path, "B-X O\n", word_column=1)
     (tmp_path / "eng.txt").write_bytes(b"caf\xe9 O\n")
     with pytest.raises(ValueError, match=r"UTF-8. Received: .*eng\.txt"):
         build_conll(files=[str(tmp_path / "eng.txt")], output_dir=tmp_path, name="x")
