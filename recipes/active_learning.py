@@ -63,7 +63,7 @@ def main(config: Config) -> dict[str, float]:
 def do_round(config: Config, run: RunDirectory) -> dict[str, float]:
     """Trains on all labels that there are, and writes the next file to label."""
     rows = read_manifest(config)
-    rounds = read_rounds(run.path, {row["id"] for row in rows})
+    rounds = read_rounds(run.path, {row["id"] for row in rows}, config.skip_bad)
     names = known_classes(config, rows, rounds)
     label_of = {row["id"]: row["label"] for row in rows} | rounds.label_of
     source = open_rows(config, rows)

@@ -74,7 +74,9 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             label_column=config.label_column,
             split_column=config.split_column or None,
             group_column=config.group_column or None,
-            options=tfrecords_tools.BuildOptions(audio_to_wav=True),
+            options=tfrecords_tools.BuildOptions(
+                audio_to_wav=True, skip_bad=config.skip_bad
+            ),
         )
     return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 

@@ -55,6 +55,7 @@ def open_data(config: Config) -> RecordSource:
             split_column=config.split_column or None,
             num_frames=config.num_frames,
             frame_size=config.image_size,
+            options=tfrecords_tools.BuildOptions(skip_bad=config.skip_bad),
         )
     return kmmft.data.check_splits(kmmft.data.open_source(directory, schema))
 

@@ -44,6 +44,9 @@ class Config:
     imagenet: the seven that suit ImageNet best."""
     output_dir: str = "runs/zero_shot"
     """Directory of the result."""
+    skip_bad: bool = False
+    """Whether bad rows of the manifest are left out, as run.log tells; otherwise the
+    first one is an error."""
     resume: bool = True
     """Whether a result that is in output_dir may be shown again."""
 
@@ -80,6 +83,7 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             image_column=config.image_column,
             label_column=config.label_column,
             split_column=config.split_column or None,
+            options=tfrecords_tools.BuildOptions(skip_bad=config.skip_bad),
         )
     return kmmft.data.open_source(directory, schema)
 

@@ -43,6 +43,9 @@ class RecipeConfig:
     """Decoupled weight decay."""
     max_bad_fraction: float = 1e-3
     """Share of records that may be unreadable and are skipped; beyond, an error."""
+    skip_bad: bool = False
+    """Whether bad rows of the files that records are built of are left out, as
+    run.log tells; otherwise the first one is an error."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
     strategy: str = "auto"

@@ -51,8 +51,9 @@ class RunDirectory:
         >>> run.close()
     """
 
-    # What may differ between the start of a run and its resumption.
-    FREE_FIELDS = ("output_dir", "resume")
+    # What may differ between the start of a run and its resumption. A build that
+    # stopped at a bad row goes on where it is told to skip it.
+    FREE_FIELDS = ("output_dir", "resume", "skip_bad")
 
     def __init__(self, path: str | os.PathLike, config: Any, resume: bool = True):
         self.path = pathlib.Path(path)

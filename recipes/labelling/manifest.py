@@ -8,11 +8,14 @@ import csv
 import hashlib
 import io
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import kmmft
 import tfrecords_tools
 from kmmft.training.whole_files import write_whole
 from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.sources.manifest_cells import is_empty, text_cell
 from tfrecords_tools.sources.manifest_rows import read_rows
 
 from .settings import Config
@@ -28,7 +31,8 @@ def read_manifest(config: Config) -> list[Row]:
     """Reads the file's rows as `id`, `image`, `text`, `label` and `split`.
 
     Raises:
-        ValueError: If a column is missing, or an id comes twice.
+        ValueError: If a column is missing, a row is bad and not to be left out, or no
+            row is left.
     """
     path = pathlib.Path(config.csv)
     if config.csv == "shapes":
@@ -40,22 +44,38 @@ def read_manifest(config: Config) -> list[Row]:
         if (column := getattr(config, f"{name}_column"))
     }
     rows, seen = [], {}
-    for place, values in read_rows(path, list(columns.values()), BadRows(False)):
-        row = {
-            name: "" if values[column] is None else str(values[column]).strip()
-            for name, column in columns.items()
-        }
+    bad_rows = BadRows(config.skip_bad)
+    for place, values in read_rows(path, list(columns.values()), bad_rows):
+        try:
+            row = _texts(values, columns)
+        except ValueError as error:
+            bad_rows.add(place, str(error))
+            continue
         row.setdefault("id", str(place.line))
         if row.get("image"):
             row["image"] = str(path.parent.resolve() / row["image"])
         if row["id"] in seen:
-            raise ValueError(
-                f"{place}: ids must differ. Received: {row['id']!r}, which is in line "
-                f"{seen[row['id']]} too. Mend one of them."
+            bad_rows.add(
+                place,
+                f"ids must differ. Received: {row['id']!r}, which is in line "
+                f"{seen[row['id']]} too. Mend one of them.",
             )
+            continue
         seen[row["id"]] = place.line
         rows.append(row)
+    if not rows:
+        raise ValueError(f"There must be a good row. Received: none in {path}.")
     return rows
+
+
+def _texts(values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """The cells of a row; all but the id may be empty."""
+    return {
+        name: ""
+        if name != "id" and is_empty(values[column])
+        else text_cell(values[column], column)
+        for name, column in columns.items()
+    }
 
 
 def open_rows(config: Config, rows: list[Row]) -> kmmft.data.RecordSource:

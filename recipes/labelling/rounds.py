@@ -37,21 +37,24 @@ def round_file(folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / f"round_{number:03d}.csv"
 
 
-def read_rounds(folder: pathlib.Path, ids: set[str]) -> Rounds:
+def read_rounds(folder: pathlib.Path, ids: set[str], skip_bad: bool = False) -> Rounds:
     """Reads all files to label.
 
     Args:
         folder: Where they are.
         ids: Ids of the manifest.
+        skip_bad: Whether rows that cannot be read are left out: they are offered
+            again.
 
     Raises:
-        ValueError: If nothing in the last one is filled in, or an id is unknown.
+        ValueError: If nothing in the last one is filled in, an id is unknown, or a row
+            cannot be read and is not to be left out.
     """
     number, label_of, offered = 0, {}, set()
     while (file := round_file(folder, number + 1)).exists():
         number += 1
         filled = 0
-        for place, row in read_rows(file, ["id", "label"], BadRows(False)):
+        for place, row in read_rows(file, ["id", "label"], BadRows(skip_bad)):
             name, label = row["id"].strip(), row["label"].strip()
             if name not in ids:
                 raise ValueError(

@@ -33,7 +33,8 @@ class Config:
     """Names of the classes. Default: the labels of the file or, where it has none, of
     the rounds."""
     skip_bad: bool = False
-    """Whether rows with a broken image are left out, and listed in skipped.jsonl."""
+    """Whether bad rows of the files, such as those with a broken image, are left out,
+    as run.log tells; otherwise the first one is an error."""
     output_dir: str = "runs/active_learning"
     """Directory of the project, with the files to label."""
     choose_by: str = "entropy"

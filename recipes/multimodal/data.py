@@ -43,7 +43,9 @@ def build_records(config: Config, folder: pathlib.Path) -> None:
         "shapes": kmmft.data.write_colored_shapes,
         "cases": kmmft.data.write_drawn_cases,
         "easy_vqa_entailment": tfrecords_tools.write_easy_vqa_entailment,
-        "sounds": functools.partial(write_illustrated_sounds, config.sounds),
+        "sounds": functools.partial(
+            write_illustrated_sounds, config.sounds, skip_bad=config.skip_bad
+        ),
     }
     manifest = config.csv
     if manifest in made:
@@ -60,8 +62,11 @@ def build_records(config: Config, folder: pathlib.Path) -> None:
         label_column=config.label_column,
         split_column=config.split_column or None,
         allow_missing=config.allow_missing,
-        # The audio encoder reads nothing else.
-        options=tfrecords_tools.BuildOptions(audio_to_wav=bool(config.audio_column)),
+        options=tfrecords_tools.BuildOptions(
+            # The audio encoder reads nothing else.
+            audio_to_wav=bool(config.audio_column),
+            skip_bad=config.skip_bad,
+        ),
     )
 
 

@@ -18,7 +18,9 @@ TEXT_AGREES = 0.7
 SIZE = 32
 
 
-def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
+def write_illustrated_sounds(
+    sounds: str, folder: pathlib.Path, skip_bad: bool = False
+) -> str:
     """Writes a manifest of three modalities, each of which tells the class in part.
 
     The picture is a disc in the class's colour, on noise, and the text names the
@@ -31,18 +33,19 @@ def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
             to it) and `label` of two classes or more, and `split`, or `group` for what
             must not be in two splits; empty: `kmmft.data.write_tones`.
         folder: Where pictures and `illustrated.csv` go.
+        skip_bad: Whether rows with an empty cell are left out.
 
     Returns:
         The path of the manifest, with columns `id`, `split`, `image`, `audio`, `text`
         and `label`.
 
     Raises:
-        ValueError: If the file is not there, lacks a column or holds an empty cell, or
-            all sounds are of one class.
+        ValueError: If the file is not there, lacks a column or holds an empty cell that
+            is not to be left out, or all sounds are of one class.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = pathlib.Path(sounds or kmmft.data.write_tones(folder / "tones"))
-    rows = _read(path)
+    rows = _read(path, BadRows(skip_bad))
     names = sorted({row["label"] for row in rows})
     if len(names) < 2:
         raise ValueError(
@@ -74,14 +77,14 @@ def write_illustrated_sounds(sounds: str, folder: pathlib.Path) -> str:
     return str(manifest)
 
 
-def _read(path: pathlib.Path) -> list[dict[str, str]]:
+def _read(path: pathlib.Path, bad_rows: BadRows) -> list[dict[str, str]]:
     rows = []
-    for place, row in read_rows(path, ["audio", "label"], BadRows(False)):
+    for place, row in read_rows(path, ["audio", "label"], bad_rows):
         columns = [name for name in ("audio", "label", "split", "group") if name in row]
         try:
             rows.append({name: text_cell(row[name], name) for name in columns})
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+            bad_rows.add(place, str(error))
     return rows
 
 

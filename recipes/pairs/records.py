@@ -34,8 +34,11 @@ def open_pairs(
 
 
 def _build(config: PairsConfig, folder: pathlib.Path, class_names: bool) -> None:
+    options = tfrecords_tools.BuildOptions(skip_bad=config.skip_bad)
     if config.manifest == "open_clip_art":
-        tfrecords_tools.build_open_clip_art(output_dir=folder, name="pairs")
+        tfrecords_tools.build_open_clip_art(
+            output_dir=folder, name="pairs", options=options
+        )
         return
     if config.manifest == "easy_vqa":
         tfrecords_tools.build_easy_vqa_captions(output_dir=folder, name="pairs")
@@ -50,5 +53,6 @@ def _build(config: PairsConfig, folder: pathlib.Path, class_names: bool) -> None
         name="pairs",
         image_column=config.image_column,
         split_column=config.split_column or None,
+        options=options,
         **{column: config.caption_column},
     )

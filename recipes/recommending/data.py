@@ -75,6 +75,7 @@ def _build(config: Config, folder: pathlib.Path) -> None:
         output_dir=folder,
         name="items",
         image_column=config.image_column if config.manifest else "image",
+        options=tfrecords_tools.BuildOptions(skip_bad=config.skip_bad),
         **(own if config.manifest else shapes),
     )
 
@@ -166,6 +167,7 @@ def open_histories(config: Config, items: Catalogue) -> Histories:
         config.user_column,
         config.item_column,
         config.time_column,
+        config.skip_bad,
     )
 
 

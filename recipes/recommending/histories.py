@@ -110,6 +110,7 @@ def read_histories(
     user_column: str = "user",
     item_column: str = "item",
     time_column: str = "",
+    skip_bad: bool = False,
 ) -> Histories:
     """Reads a CSV, TSV, JSONL or Parquet file, a row for each item that a user chose.
 
@@ -120,15 +121,17 @@ def read_histories(
         item_column: Column of items' ids.
         time_column: Column to sort by, of finite numbers or of ISO dates; those without
             a time zone are in local time. Empty: as in the file.
+        skip_bad: Whether rows are left out that cannot be read, or whose item or time
+            is not there.
 
     Raises:
-        ValueError: If a row cannot be read, an item or a time is not there, times are
-            of two kinds, or no user is left.
+        ValueError: If there is such a row and they are not left out, times are of two
+            kinds, or no user is left.
     """
     numbers = {name: number for number, name in enumerate(item_ids)}
     columns = [user_column, item_column, *([time_column] if time_column else [])]
-    rows, kinds = [], {}
-    for place, row in read_rows(pathlib.Path(path), columns, BadRows(False)):
+    rows, kinds, bad_rows = [], {}, BadRows(skip_bad)
+    for place, row in read_rows(pathlib.Path(path), columns, bad_rows):
         try:
             user, item, *times = (text_cell(row[name], name) for name in columns)
             if item not in numbers:
@@ -138,7 +141,8 @@ def read_histories(
                 )
             kind, time = _time(*times) if times else ("order", len(rows))
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+            bad_rows.add(place, str(error))
+            continue
         kinds.setdefault(kind, place)
         rows.append((time, user, numbers[item]))
     if len(kinds) > 1:

@@ -80,6 +80,7 @@ def build_records(config: Config) -> None:
         text_column=text,
         text_pair_column=config.text_pair_column or None,
         split_column=split_column or None,
+        options=tfrecords_tools.BuildOptions(skip_bad=config.skip_bad),
         **{kind: target},
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import kmmft
+import tfrecords_tools
 
 from .settings import Config
 
@@ -39,7 +40,8 @@ def open_records(
             texts = kmmft.data.write_template_texts(config.data_folder / "files")
             made = getattr(texts, template)
             files = [f"{split}={file}" for split, file in made.items()]
-        build(files=files, output_dir=config.data_folder, name=name)
+        options = tfrecords_tools.BuildOptions(skip_bad=config.skip_bad)
+        build(files=files, output_dir=config.data_folder, name=name, options=options)
     source = kmmft.data.open_source(directory)
     if not features <= set(source.features):
         raise ValueError(

@@ -69,6 +69,7 @@ def build_records(config: Config) -> None:
         split_column=split,
         validation_fraction=share,
         test_fraction=share,
+        options=tfrecords_tools.BuildOptions(skip_bad=config.skip_bad),
     )
 
 
