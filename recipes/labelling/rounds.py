@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from kmmft.training.whole_files import write_whole
-from tfrecords_tools.bad_rows import BadRows
+from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.sources.class_names import sorted_class_names
 from tfrecords_tools.sources.manifest_rows import read_rows
 
@@ -47,13 +47,13 @@ def read_rounds(folder: pathlib.Path, ids: set[str], skip_bad: bool = False) -> 
             again.
 
     Raises:
-        ValueError: If nothing in the last one is filled in, an id is unknown, or a row
-            cannot be read and is not to be left out.
+        ValueError: If nothing in the last one is filled in, an id is unknown or has two
+            labels in one file, or a row cannot be read and is not to be left out.
     """
     number, label_of, offered = 0, {}, set()
     while (file := round_file(folder, number + 1)).exists():
         number += 1
-        filled = 0
+        filled = {}
         for place, row in read_rows(file, ["id", "label"], BadRows(skip_bad)):
             name, label = row["id"].strip(), row["label"].strip()
             if name not in ids:
@@ -63,8 +63,10 @@ def read_rounds(folder: pathlib.Path, ids: set[str], skip_bad: bool = False) -> 
                 )
             offered.add(name)
             if label:
-                label_of[name] = label
-                filled += 1
+                _check_agrees(
+                    place, name, label, *filled.setdefault(name, (label, place))
+                )
+        label_of |= {name: label for name, (label, _) in filled.items()}
         if not filled and not round_file(folder, number + 1).exists():
             raise ValueError(
                 f"The file of round {number} must have labels. Received: none in its "
@@ -72,6 +74,16 @@ def read_rounds(folder: pathlib.Path, ids: set[str], skip_bad: bool = False) -> 
                 "give the same command again."
             )
     return Rounds(number, label_of, offered)
+
+
+def _check_agrees(
+    place: Place, name: str, label: str, before: str, place_before: Place
+) -> None:
+    if label != before:
+        raise ValueError(
+            f"{place}: an id must have one label. Received: {label!r} for {name!r}, "
+            f"which is {before!r} in line {place_before.line}. Take one of them out."
+        )
 
 
 def write_round(

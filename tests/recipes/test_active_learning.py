@@ -191,6 +191,11 @@ def test_bad_files_are_named(known, tmp_path):
     (tmp_path / "run/round_001.csv").write_text("id,label\nn99,red\n")
     with pytest.raises(ValueError, match=r"round_001.csv line 2: .*'n99'"):
         recipe.read_rounds(tmp_path / "run", {"n1"})
+    (tmp_path / "run/round_001.csv").write_text("id,label\nn1,red\nn1,\nn1,blue\n")
+    with pytest.raises(ValueError, match=r"line 4: .*'blue' for 'n1'.*'red' in line 2"):
+        recipe.read_rounds(tmp_path / "run", {"n1"})
+    (tmp_path / "run/round_001.csv").write_text("id,label\nn1,red\nn1,\nn1,red\n")
+    assert recipe.read_rounds(tmp_path / "run", {"n1"}).label_of == {"n1": "red"}
 
 
 def test_a_simulation_needs_all_labels_and_some_to_choose():
