@@ -113,6 +113,12 @@ def open_recipe(config: Config) -> tuple[str, Any]:
     return name, kmmft.training.parse_config(kind, presets, flags)
 
 
+def state_of(trial: Any) -> str:
+    """How a trial ended, or of which one it has its values and its score."""
+    same = trial.user_attrs.get("same_as")
+    return trial.state.name.lower() if same is None else f"as trial {same}"
+
+
 def results(study: Any, space: Space, config: Config) -> Table:
     rows = [
         [
@@ -124,7 +130,7 @@ def results(study: Any, space: Space, config: Config) -> Table:
             ),
             float(trial.value),
             len(trial.intermediate_values),
-            trial.state.name.lower(),
+            state_of(trial),
         ]
         for trial in ended(study)
     ]

@@ -2,6 +2,8 @@
 
 import logging
 import pathlib
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .space import Range, Space
@@ -69,6 +71,9 @@ def run_trials(
 ) -> None:
     """Tries values; a trial that fails counts in this call, not in the next one.
 
+    Values that come again, as among few choices, are not run again: what they gave
+    counts twice.
+
     Args:
         study: Of `open_study`.
         space: What is searched.
@@ -80,27 +85,24 @@ def run_trials(
     import optuna
 
     best = max if study.direction == optuna.study.StudyDirection.MAXIMIZE else min
+    finished, running = _finished(study), {}
 
     def objective(trial: "optuna.Trial") -> float:
         values = {name: _suggest(trial, name, space[name]) for name in space}
-        process, found = TrialRun(values=values, **run), []
-        trial.set_user_attr("directory", str(process.directory))
-        # A generator that is closed stops its process.
-        epochs = process.epochs(metric)
-        try:
-            for epoch, value in epochs:
-                found.append(value)
-                trial.report(best(found), epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-        except TrialFailed as error:
-            logger.warning("Trial %d failed: %s", trial.number, error)
-            raise
-        finally:
-            epochs.close()
-        if not found:
-            raise TrialFailed(f"no epoch in {process.directory}/history.csv")
-        return best(found)
+        process = TrialRun(values=values, **run)
+        directory = str(process.directory)
+        trial.set_user_attr("directory", directory)
+        # Equal values have one directory, which is of one run at a time.
+        with running.setdefault(directory, threading.Lock()):
+            if directory in finished:
+                same_as, scores = finished[directory]
+                trial.set_user_attr("same_as", same_as)
+                for epoch, score in scores.items():
+                    trial.report(score, epoch)
+            else:
+                scores = _watch(trial, process, metric, best)
+                finished[directory] = trial.number, scores
+        return best(scores.values())
 
     study.optimize(
         objective,
@@ -109,6 +111,43 @@ def run_trials(
         catch=(TrialFailed,),
         callbacks=[lambda study, trial: _log(study, trial, trials)],
     )
+
+
+def _watch(
+    trial: "optuna.Trial", process: TrialRun, metric: str, best: Callable
+) -> dict[int, float]:
+    """The best value so far by epoch of a run that comes to its end."""
+    import optuna
+
+    scores = {}
+    # A generator that is closed stops its process.
+    epochs = process.epochs(metric)
+    try:
+        for epoch, value in epochs:
+            scores[epoch] = best([value, *scores.values()])
+            trial.report(scores[epoch], epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+    except TrialFailed as error:
+        logger.warning("Trial %d failed: %s", trial.number, error)
+        raise
+    finally:
+        epochs.close()
+    if not scores:
+        raise TrialFailed(f"no epoch in {process.directory}/history.csv")
+    return scores
+
+
+def _finished(study: "optuna.Study") -> dict[str, tuple[int, dict[int, float]]]:
+    """Trials that came to their end: number and scores by directory."""
+    import optuna
+
+    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    return {
+        trial.user_attrs["directory"]: (trial.number, trial.intermediate_values)
+        # Of equal ones the first, which was run.
+        for trial in reversed(complete)
+    }
 
 
 def ended(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":

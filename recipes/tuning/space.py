@@ -2,9 +2,12 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Each run has a directory of its own, and goes on there.
+_OF_THE_SEARCH = ("output_dir", "resume")
 _FORMS = "NAME=a|b|c, NAME=LOW..HIGH or NAME=LOW..HIGH:log"
 
 
@@ -38,8 +41,9 @@ def parse_space(search: Sequence[str], base: Any) -> Space:
         A `Range` or a list of choices by name.
 
     Raises:
-        ValueError: If a text has no such form, names no setting, or one twice, or has
-            values that the setting cannot take.
+        ValueError: If a text has no such form, names no setting, one twice or one that
+            the search itself needs, or has values that the setting cannot take, or one
+            of them twice.
 
     Example:
         >>> import dataclasses
@@ -50,7 +54,11 @@ def parse_space(search: Sequence[str], base: Any) -> Space:
         >>> parse_space(["learning_rate=1e-4..1e-2:log", "width=8|16"], Config())
         {'learning_rate': Range(low=0.0001, high=0.01, log=True), 'width': [8, 16]}
     """
-    fields = {field.name: type(getattr(base, field.name)) for field in _fields(base)}
+    fields = {
+        field.name: type(getattr(base, field.name))
+        for field in dataclasses.fields(base)
+        if field.name not in _OF_THE_SEARCH
+    }
     space = {}
     for text in search:
         name, found, values = text.partition("=")
@@ -59,6 +67,10 @@ def parse_space(search: Sequence[str], base: Any) -> Space:
         if name not in fields or name in space:
             near = difflib.get_close_matches(name, fields, 3) or sorted(fields)
             rule = "be one of the recipe's settings, each once"
+            if name in _OF_THE_SEARCH:
+                rule += (
+                    f", but not {' or '.join(_OF_THE_SEARCH)}, which the search sets"
+                )
             raise ValueError(
                 f"What is searched must {rule}. Received: {name!r}. Near names: "
                 f"{', '.join(near)}."
@@ -82,22 +94,26 @@ def flags_of(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _fields(base: Any) -> Sequence[dataclasses.Field]:
-    return dataclasses.fields(base)
-
-
 def _values(text: str, values: str, kind: type) -> Range | list:
+    if kind not in (int, float, str, bool):
+        raise ValueError(
+            "What is searched must be a number, a text, or true or false. Received: "
+            f"{text!r}, a {kind.__name__}."
+        )
     try:
         if ".." in values and kind in (int, float):
             span, _, scale = values.partition(":")
             low, _, high = span.partition("..")
-            found = Range(kind(low), kind(high), scale == "log")
+            found = Range(_value(low, kind), _value(high, kind), scale == "log")
             if not found.low < found.high or scale not in ("", "log"):
                 raise ValueError("the smaller number comes first, then :log or nothing")
             if found.log and found.low <= 0:
                 raise ValueError("a logarithm needs numbers above 0")
             return found
-        return [_value(choice, kind) for choice in values.split("|")]
+        choices = [_value(choice, kind) for choice in values.split("|")]
+        if len(set(choices)) < len(choices):
+            raise ValueError("each choice once")
+        return choices
     except ValueError as error:
         raise ValueError(
             f"`--search` takes {_FORMS}, with values of type {kind.__name__} here. "
@@ -110,4 +126,7 @@ def _value(text: str, kind: type) -> Any:
         if text not in ("true", "false"):
             raise ValueError("true or false")
         return text == "true"
-    return kind(text)
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError("finite numbers")
+    return value

@@ -3,7 +3,10 @@
 import contextlib
 import csv
 import ctypes
+import hashlib
+import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +19,27 @@ from .space import flags_of
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.5
 _SECONDS_TO_END = 30
+# Of what is told in a directory's name: file systems take 255.
+_MOST_CHARACTERS = 100
 
 
 def _end_with_parent() -> None:
     """Asks Linux for a SIGTERM when the search is killed, which can do nothing then."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def directory_name(values: Mapping[str, Any]) -> str:
+    """A name of few and safe characters, which other values do not have.
+
+    Example:
+        >>> directory_name({"learning_rate": 0.1, "text_column": "a/b"})
+        'learning_rate=0.1-text_column=a_b-c641f59d'
+    """
+    told = "-".join(f"{name}={value}" for name, value in values.items())
+    safe = re.sub(r"[^\w.=+-]+", "_", told, flags=re.ASCII)[:_MOST_CHARACTERS]
+    digest = hashlib.sha256(json.dumps(dict(values)).encode()).hexdigest()
+    return f"{safe}-{digest[:8]}"
 
 
 class TrialFailed(RuntimeError):
@@ -48,8 +66,7 @@ class TrialRun:
         folder: pathlib.Path,
         values: Mapping[str, Any],
     ):
-        name = "-".join(f"{key}={value}" for key, value in values.items())
-        self.directory = folder / name.replace("/", "_")
+        self.directory = folder / directory_name(values)
         self.command = [sys.executable, "-m", module, *flags, *flags_of(values)]
         self.command.append(f"--output_dir={self.directory}")
 
@@ -63,7 +80,7 @@ class TrialRun:
             ValueError: If its history has no such column.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        seen = 0
+        last = -1
         with (
             (self.directory / "output.log").open("ab") as log,
             self._process(log) as process,
@@ -71,15 +88,16 @@ class TrialRun:
             while True:
                 has_ended = process.poll() is not None
                 rows = self._history()
-                for row in rows[seen:]:
+                # A run that goes on may write its last rows once more.
+                for row in (row for row in rows if int(row["epoch"]) > last):
                     if metric not in row:
                         raise ValueError(
                             "`--metric` must be a column of the recipe's history.csv. "
                             f"Received: {metric!r}. Its columns: {', '.join(row)}."
                         )
+                    last = int(row["epoch"])
                     if row[metric]:
-                        yield int(row["epoch"]), float(row[metric])
-                seen = len(rows)
+                        yield last, float(row[metric])
                 if has_ended:
                     break
                 time.sleep(_POLL_SECONDS)

@@ -1,5 +1,6 @@
 """The search over a recipe's settings, on a recipe without a model."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -37,7 +38,12 @@ def config(tmp_path, **changes):
 
 def starts(tmp_path):
     files = tmp_path.glob("search/trials/*/starts")
-    return {file.parent.name: int(file.read_text()) for file in files}
+    return {told(file.parent): int(file.read_text()) for file in files}
+
+
+def told(directory):
+    """What a run's directory tells, without the hash."""
+    return directory.name.rpartition("-")[0]
 
 
 def test_a_grid_finds_the_best_and_outlives_failures(tmp_path, capsys):
@@ -49,8 +55,8 @@ def test_a_grid_finds_the_best_and_outlives_failures(tmp_path, capsys):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert "learning_rate" in (folder / "report.html").read_text()
     assert "learning_rate=0.2" in capsys.readouterr().out
-    log = (folder / "trials/learning_rate=0.95/output.log").read_text()
-    assert "diverged" in log
+    name = trial_run.directory_name({"learning_rate": 0.95})
+    assert "diverged" in (folder / "trials" / name / "output.log").read_text()
 
 
 def test_the_same_command_again_runs_no_trial_twice(tmp_path):
@@ -111,7 +117,7 @@ def test_asha_stops_what_is_behind(tmp_path):
     tune.main(search)
     found = {}
     for path in tmp_path.glob("search/trials/*"):
-        found[path.name] = (path / "metrics.json").exists()
+        found[told(path)] = (path / "metrics.json").exists()
     assert found["learning_rate=0.25"] and not all(found.values())
     report = (tmp_path / "search/report.html").read_text()
     assert "pruned" in report
@@ -139,6 +145,47 @@ def test_runs_end_with_a_search_that_is_killed(tmp_path):
     pytest.fail("The run goes on.")
 
 
+def test_equal_values_are_run_once(tmp_path, capsys, caplog):
+    """One after the other, at once, and in a search that looks further."""
+    search = config(
+        tmp_path, search=("learning_rate=0.2",), sampler="random", trials=3, jobs=3
+    )
+    assert tune.main(search)["trials"] == 3
+    again = dataclasses.replace(search, trials=4)
+    metrics = tune.main(again)
+    assert metrics == {"best/val_accuracy": pytest.approx(0.8875), "trials": 4}
+    assert starts(tmp_path) == {"learning_rate=0.2": 1}
+    assert "as trial 0" in capsys.readouterr().out
+    assert "failed" not in caplog.text
+
+
+def test_rows_that_are_written_again_are_told_once(tmp_path):
+    """As by a run that goes on behind where its history ends."""
+    run = trial_run.TrialRun("none", [], tmp_path, {"width": 8})
+    run.directory.mkdir()
+    histories = [[0, 1, 2], [0, 1], [0, 1, 2, 3]]
+
+    class Process:
+        returncode = 0
+
+        def poll(self):
+            epochs = histories.pop(0)
+            rows = "".join(f"{epoch},0.5\n" for epoch in epochs)
+            (run.directory / "history.csv").write_text(f"epoch,loss\n{rows}")
+            return None if histories else 0
+
+    run._process = lambda log: contextlib.nullcontext(Process())
+    assert [epoch for epoch, _ in run.epochs("loss")] == [0, 1, 2, 3]
+
+
+def test_directories_have_short_names_of_their_own():
+    values = [{"kind": "a/b"}, {"kind": "a_b"}, {"kind": "/é" * 200}]
+    values.append({"kind": "/é" * 201})
+    names = [trial_run.directory_name(one) for one in values]
+    assert len(set(names)) == 4 and names[0].startswith("kind=a_b-")
+    assert all(len(name.encode()) < 120 and "/" not in name for name in names)
+
+
 def test_spaces_by_the_types_of_the_settings():
     space = parse_space(
         ["width=4..16", "fast=true|false", "kind=x..y|z", "seconds=1|2.5"], BASE
@@ -156,6 +203,13 @@ def test_spaces_by_the_types_of_the_settings():
     ("text", "message"),
     [
         ("learning_rate", "Received: 'learning_rate'"),
+        ("learning_rate=0..inf", "learning_rate=0..inf.*finite numbers"),
+        ("learning_rate=nan|1", "finite numbers"),
+        ("learning_rate=1e-3|0.001", "each choice once"),
+        ("kind=a|b|a", "each choice once"),
+        ("output_dir=a|b", "but not output_dir or resume.*Received: 'output_dir'"),
+        ("resume=true|false", "but not output_dir or resume"),
+        ("names=a|b", "must be a number.*'names=a|b', a tuple"),
         ("learning_rates=1|2", "Near names: learning_rate"),
         ("width=4.5|8", "type int.*'width=4.5|8'"),
         ("width=8..4", "the smaller number comes first"),

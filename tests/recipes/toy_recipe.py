@@ -16,6 +16,7 @@ class Config:
     width: int = 4
     fast: bool = True
     kind: str = "a"
+    names: tuple[str, ...] = ()
     epochs: int = 3
     seconds: float = 0.0
 
