@@ -16,7 +16,8 @@ def named_files(files: Sequence[str]) -> list[tuple[str | None, pathlib.Path]]:
         Split, None where none is given, and path of each.
 
     Raises:
-        ValueError: If there is none, one is no file, or a split's name is none.
+        ValueError: If there is none, one is no file or comes twice, or a split's name
+            is none.
 
     Example:
         >>> _ = pathlib.Path("a.txt").write_text("")
@@ -36,6 +37,13 @@ def named_files(files: Sequence[str]) -> list[tuple[str | None, pathlib.Path]]:
                 f"{given!r}."
             )
         found.append((split, path))
+    paths = [path.resolve() for _, path in found]
+    twice = [files[place] for place, x in enumerate(paths) if paths.count(x) > 1]
+    if twice:
+        raise ValueError(
+            "A file must be given once, or what is learnt would be tested. Received: "
+            f"{' and '.join(twice)}."
+        )
     return found
 
 

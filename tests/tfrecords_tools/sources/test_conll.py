@@ -71,6 +71,12 @@ def test_bad_lines(tmp_path, line, message):
 def test_bad_files(tmp_path):
     with pytest.raises(ValueError, match="SPLIT=FILE or FILE"):
         build_conll(files=["train=none.txt"], output_dir=tmp_path, name="x")
+    build(tmp_path)
+    file = tmp_path / "eng.txt"
+    with pytest.raises(ValueError, match=r"once, .*train=.* and test="):
+        build_conll(
+            files=[f"train={file}", f"test={file}"], output_dir=tmp_path, name="x"
+        )
     with pytest.raises(ValueError, match="There must be tagged words"):
         build(tmp_path, "a O\n")
     with pytest.raises(ValueError, match="must stand in two columns"):
