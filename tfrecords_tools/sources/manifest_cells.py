@@ -1,6 +1,7 @@
 """The values of single cells of a manifest, checked."""
 
 import json
+import math
 from typing import Any
 
 _LARGEST_FLOAT32 = 3.4e38
@@ -21,6 +22,12 @@ def text_cell(value: Any, column: str) -> str:
     Raises:
         ValueError: If it is empty or no text.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        # Tables of numbers mark so what is missing: it is no class named NaN.
+        raise ValueError(
+            f"The column {column!r} holds {value}, no text and no finite number; leave "
+            "the cell empty where there is nothing."
+        )
     if isinstance(value, bool | int | float):
         value = json.dumps(value)
     if value is not None and not isinstance(value, str):

@@ -12,6 +12,7 @@ from tfrecords_tools.bad_rows import BadRows, Place
 from tfrecords_tools.build_options import BuildOptions
 from tfrecords_tools.build_result import BuildPlan, BuildResult
 from tfrecords_tools.source_record import SourceRecord
+from tfrecords_tools.sources.manifest_cells import number_cell
 from tfrecords_tools.stable_hash import check_fractions
 from tfrecords_tools.write_records import write_records
 
@@ -127,7 +128,7 @@ def _records(
         place = Place(_FILES[kind], number)
         try:
             name, written, sentence = line.split("\t")
-            rating = float(written)
+            rating = number_cell(written, "rating")
         except ValueError:
             bad_rows.add(place, f"{line!r:.80} is not id, rating and text.")
             continue

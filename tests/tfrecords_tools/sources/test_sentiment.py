@@ -7,6 +7,7 @@ import pytest
 from kmmft.data import first_records
 from tfrecords_tools import build_sentiment
 from tfrecords_tools.build_options import BuildOptions
+from tfrecords_tools.sources import sentiment
 
 FILES = {
     "amazonReviewSnippets": "1_1\t-0.9\tbad player\r\n1_2\t0.5\tit plays\r\n",
@@ -59,6 +60,15 @@ def test_ratings_and_classes(archive, tmp_path):
     records = first_records(result.directory, "train", 5)
     classes = {record["id"]: int(record["label"]) for record in records}
     assert classes == {"amazon-1_1": 0, "amazon-1_2": 1, "movies-1": 2, "news-7_1": 0}
+
+
+def test_ratings_that_are_no_finite_numbers(archive, tmp_path, monkeypatch):
+    texts = {"tweets": "1\tnan\ta\n2\t1\tb\n3\t1e999\tc\n"}
+    monkeypatch.setattr(sentiment, "read_archive", lambda *_: texts)
+    with pytest.raises(ValueError, match=r"line 1: .*'1\\tnan\\ta' is not id, rating"):
+        build(archive, tmp_path)
+    result = build(archive, tmp_path, options=BuildOptions(skip_bad=True))
+    assert result.num_records == {"train": 1} and result.num_skipped == 2
 
 
 def test_bad_archives(archive, tmp_path):
