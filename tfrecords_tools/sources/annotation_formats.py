@@ -5,12 +5,12 @@ file), the texts, `id`, and `split` where the format knows it. What an entry lac
 left out of its row.
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 from tfrecords_tools.bad_rows import Place
+from tfrecords_tools.sources.json_values import load_json
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 
 Format = Literal[
@@ -29,13 +29,13 @@ Rows = Iterator[tuple[Place, dict[str, Any]]]
 def coco(file: pathlib.Path) -> Rows:
     """COCO captions: `images` with `id` and `file_name`, `annotations` of them."""
     content = _load(file, "images", "annotations")
-    names = {image["id"]: image["file_name"] for image in content["images"]}
+    images = _by_key(file, content["images"], "id")
     for place, entry in _entries(file, content["annotations"]):
         image_id = entry.get("image_id")
         yield (
             place,
             {
-                "image": names.get(image_id),
+                "image": images.get(image_id, {}).get("file_name"),
                 "caption": entry.get("caption"),
                 "id": str(image_id),
             },
@@ -69,7 +69,7 @@ def flickr30k(file: pathlib.Path) -> Rows:
 def vqa2(file: pathlib.Path, questions: pathlib.Path) -> Rows:
     """VQA v2: questions in one file, their answers in the other."""
     content = _load(questions, "questions")
-    asked = {entry["question_id"]: entry for entry in content["questions"]}
+    asked = _by_key(questions, content["questions"], "question_id")
     subset = content.get("data_subtype", "")
     for place, entry in _entries(file, _load(file, "annotations")["annotations"]):
         question = asked.get(entry.get("question_id"), {})
@@ -93,9 +93,10 @@ def vqa2(file: pathlib.Path, questions: pathlib.Path) -> Rows:
 
 def gqa(file: pathlib.Path) -> Rows:
     """GQA: one object of questions by their id."""
-    for number, entry in _load(file).items():
+    for number, value in _load(file).items():
+        place, entry = _checked(Place(f"{file.name} question {number}"), value)
         yield (
-            Place(f"{file.name} question {number}"),
+            place,
             {
                 "image": f"{entry.get('imageId')}.jpg",
                 "question": entry.get("question"),
@@ -107,8 +108,7 @@ def gqa(file: pathlib.Path) -> Rows:
 
 def snli_ve(file: pathlib.Path) -> Rows:
     """SNLI-VE: hypotheses about Flickr30k's images, but for those without a label."""
-    for place, line in _lines(file):
-        entry = json.loads(line)
+    for place, entry in _json_lines(file):
         if entry.get("gold_label") != "-":
             yield (
                 place,
@@ -123,8 +123,7 @@ def snli_ve(file: pathlib.Path) -> Rows:
 
 def hateful_memes(file: pathlib.Path) -> Rows:
     """Hateful Memes: images with the text in them; 1 is hateful."""
-    for place, line in _lines(file):
-        entry = json.loads(line)
+    for place, entry in _json_lines(file):
         yield (
             place,
             {
@@ -163,7 +162,7 @@ READERS: dict[str, Callable[..., Rows]] = {
 
 def _load(file: pathlib.Path, *keys: str) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
+        content = load_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(
             f"An annotation file must be JSON. Received: {file} ({error}); mend it."
@@ -179,7 +178,39 @@ def _load(file: pathlib.Path, *keys: str) -> dict[str, Any]:
 
 def _entries(file: pathlib.Path, entries: list[dict[str, Any]]) -> Rows:
     for number, entry in enumerate(entries):
-        yield Place(f"{file.name} entry {number}"), entry
+        yield _checked(Place(f"{file.name} entry {number}"), entry)
+
+
+def _by_key(file: pathlib.Path, entries: list[dict[str, Any]], key: str) -> dict:
+    """Entries by a key that each must have, and no two alike."""
+    found = {}
+    for place, entry in _entries(file, entries):
+        value = entry.get(key)
+        if value is None or value in found:
+            told = "has none" if value is None else f"has that of another, {value!r}"
+            raise ValueError(
+                f"{place}: each must have {key!r} of its own. Received: one that "
+                f"{told}; mend the file."
+            )
+        found[value] = entry
+    return found
+
+
+def _json_lines(file: pathlib.Path) -> Rows:
+    for place, line in _lines(file):
+        try:
+            entry = load_json(line)
+        except ValueError as error:
+            raise ValueError(
+                f"{place}: The line is not valid JSON ({error}); mend it."
+            ) from error
+        yield _checked(place, entry)
+
+
+def _checked(place: Place, entry: Any) -> tuple[Place, dict[str, Any]]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place}: It must be an object, not {entry!r:.40}; mend it.")
+    return place, entry
 
 
 def _lines(file: pathlib.Path) -> Iterator[tuple[Place, str]]:

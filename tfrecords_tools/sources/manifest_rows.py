@@ -2,13 +2,13 @@
 
 import csv
 import difflib
-import json
 import logging
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfrecords_tools.bad_rows import BadRows, Place
+from tfrecords_tools.sources.json_values import load_json
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _read_jsonl(
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if not text:
                     continue
-                row = json.loads(text)
+                row = load_json(text)
             except UnicodeDecodeError:
                 bad_rows.add(place, _NOT_UTF8)
                 continue
@@ -117,9 +117,7 @@ def _read_parquet(
         ) from error
     with file:
         present = file.schema_arrow.names
-        for column in columns:
-            if column not in present:
-                raise ValueError(f"{manifest.name}: {missing_column(column, present)}")
+        _check_header(manifest.name, columns, present)
         number = 0
         for batch in file.iter_batches(columns=list(columns)):
             for row in batch.to_pylist():
@@ -138,14 +136,7 @@ def _read_delimited(
         raise ValueError(f"{place}: {reason}")
     if not header:
         return
-    for column in columns:
-        if column not in header:
-            raise ValueError(f"{header_place}: {missing_column(column, header)}")
-        if header.count(column) > 1:
-            raise ValueError(
-                f"{header_place}: The column {column!r} stands there "
-                f"{header.count(column)} times; rename the others."
-            )
+    _check_header(header_place, columns, header)
     for place, fields in rows:
         if len(fields) != len(header):
             bad_rows.add(
@@ -158,6 +149,19 @@ def _read_delimited(
             )
             continue
         yield place, dict(zip(header, fields, strict=True))
+
+
+def _check_header(
+    place: Place | str, columns: Sequence[str], present: Sequence[str]
+) -> None:
+    for column in columns:
+        if column not in present:
+            raise ValueError(f"{place}: {missing_column(column, present)}")
+        if present.count(column) > 1:
+            raise ValueError(
+                f"{place}: The column {column!r} stands there "
+                f"{present.count(column)} times; rename the others."
+            )
 
 
 def _delimited_fields(

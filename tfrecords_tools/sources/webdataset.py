@@ -4,7 +4,6 @@ import bz2
 import dataclasses
 import glob
 import gzip
-import json
 import lzma
 import pathlib
 import shutil
@@ -21,6 +20,7 @@ from tfrecords_tools.file_slice import FileSlice
 from tfrecords_tools.image_bytes import EXTENSIONS
 from tfrecords_tools.sources.annotation_formats import Rows
 from tfrecords_tools.sources.class_names import sorted_class_names
+from tfrecords_tools.sources.json_values import load_json
 from tfrecords_tools.sources.manifest_columns import ManifestColumns
 from tfrecords_tools.sources.manifest_records import manifest_records
 from tfrecords_tools.stable_hash import check_fractions
@@ -224,4 +224,4 @@ def _text(files: dict[str, FileSlice], where: str) -> str | None:
         return None
     if not field:
         return files[ending].read_bytes().decode()
-    return json.loads(files[ending].read_bytes()).get(field)
+    return load_json(files[ending].read_bytes()).get(field)

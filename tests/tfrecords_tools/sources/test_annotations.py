@@ -194,6 +194,12 @@ def test_parquet_manifest(tmp_path, images):
         build_manifest(
             caption_column="caption", options=BuildOptions(overwrite=True), **options
         )
+    table = table.append_column("captions", table["captions"])
+    pyarrow.parquet.write_table(table, tmp_path / "pairs.parquet")
+    with pytest.raises(ValueError, match=r"pairs.parquet: .*'captions' stands there 2"):
+        build_manifest(
+            caption_column="captions", options=BuildOptions(overwrite=True), **options
+        )
     (tmp_path / "pairs.parquet").write_text("file,captions")
     with pytest.raises(ValueError, match="must be a Parquet file"):
         build_manifest(
@@ -220,6 +226,22 @@ BAD = {"images": [{"id": 1, "file_name": "a.jpg"}]}
             r"e\.json entry 0.*a\.jpg.*does not exist",
         ),
         ("coco", BAD | {"annotations": []}, "at least one row"),
+        (
+            # As of two files that were joined.
+            "coco",
+            {"images": 2 * BAD["images"], "annotations": []},
+            r"e\.json entry 1: .*'id' of its own.*that of another, 1",
+        ),
+        ("coco", {"images": [{}], "annotations": []}, "entry 0: .*one that has none"),
+        ("karpathy", {"images": [7]}, "entry 0: It must be an object, not 7"),
+        ("gqa", '{"1": {}, "1": {}}', "the key '1' stands in an object 2 times"),
+        ("gqa", {"1": []}, r"question 1: It must be an object, not \[\]"),
+        (
+            "snli_ve",
+            '{"gold_label": "-"}\n{',
+            r"e\.json line 2: The line is not valid JSON",
+        ),
+        ("hateful_memes", "3", r"e\.json line 1: It must be an object, not 3"),
         ("vqa2", {"annotations": []}, "one file of questions"),
     ],
 )

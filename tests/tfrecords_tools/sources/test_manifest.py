@@ -183,6 +183,16 @@ BAD_ROWS = {
     "latin-1 in jsonl": ("jsonl", b'{"image": "\xe9"}', r"not valid UTF-8"),
     "broken json": ("jsonl", '{"image": "1.png",', r"not valid JSON .*mend it"),
     "no object": ("jsonl", "[1, 2]", r"must be a JSON object, not '\[1, 2\]'"),
+    "twice in json": (
+        "jsonl",
+        '{"image": "1.png", "caption": "a", "caption": "b"}',
+        r"not valid JSON \(the key 'caption' stands in an object 2 times\)",
+    ),
+    "not a number": (
+        "jsonl",
+        '{"image": "1.png", "caption": NaN}',
+        r"'caption' holds nan, no text and no finite number",
+    ),
     "deep json": ("jsonl", "[" * 100_000, r"not valid JSON"),
     "no such key": (
         "jsonl",
