@@ -147,8 +147,9 @@ def check_splits(
         raise ValueError(
             f"The splits {', '.join(names)} of {source.path} must have records. "
             f"Received: none in {', '.join(empty)}; there are {found or 'no splits'}. "
-            "Build them anew with a column that names each row's split, or with larger "
-            "validation_fraction and test_fraction: 5 % of a few rows may be none."
+            "Build them anew, with a column that names each row's split or with larger "
+            "--validation_fraction and --test_fraction of `python -m tfrecords_tools "
+            "build`: 5 % of a few rows may be none. Remove first what a recipe built."
         )
     return source
 

@@ -13,6 +13,9 @@ from tfrecords_tools.record_values import kinds_of
 from .illustrated_sounds import write_illustrated_sounds
 from .settings import Config
 
+# Fewer vectors have no similarity to others.
+FEWEST_TO_FORGET = 3
+
 
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the manifest."""
@@ -29,7 +32,16 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
             "The records must have a label, as kmmft.data.schema.labelled makes them. "
             f"Received: {sorted(source.features)} in {directory}."
         )
-    return kmmft.data.check_splits(source)
+    kmmft.data.check_splits(source)
+    known = source.splits["validation"].num_records
+    if known < FEWEST_TO_FORGET:
+        raise ValueError(
+            "What the model forgets is measured on the split validation, which must "
+            f"have {FEWEST_TO_FORGET} records or more. Received: {known} in "
+            f"{directory}. Name more rows so, or build with a larger "
+            "validation_fraction."
+        )
+    return source
 
 
 def build_records(config: Config, folder: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import kmmft
 import tfrecords_tools
+from recipes import multimodal_classification
 from recipes.texts import answering, classifying, tagging
 from recipes.texts.settings import Config as TextConfig
 from tfrecords_tools.media_pair import NO_AUDIO
@@ -77,6 +78,14 @@ def test_questions_need_no_test_split(tmp_path):
     data = write(tmp_path / "alone", features, record, SPLITS[:1])
     with pytest.raises(ValueError, match="none in validation; there are train 1"):
         answering.open_data(dataclasses.replace(config, data=data))
+
+
+def test_forgetting_needs_some_examples(tmp_path):
+    features = schema.labelled(image=False, class_names=["x"])
+    data = write(tmp_path, features, {"text": "a", "label": "x"}, SPLITS)
+    config = multimodal_classification.Config(data=data)
+    with pytest.raises(ValueError, match=r"must have 3 records or more\. Received: 1"):
+        multimodal_classification.open_data(config)
 
 
 def test_a_small_file_has_no_test_split_by_chance(tmp_path):
