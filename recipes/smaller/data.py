@@ -52,7 +52,7 @@ def build_data_for_teacher(
     """
     if unlabelled is None or start_step is None:
         return build_data(config, source, split, model, start_step, input_context)
-    own = max(round(config.batch_size * (1 - config.unlabelled_share)), 1)
+    own = config.labelled_rows
     parts = [
         build_data(
             dataclasses.replace(config, batch_size=size),

@@ -74,11 +74,23 @@ class Config(kmmft.training.RecipeConfig):
                 f"(0, 1). Received: {self.labelled_fraction} and "
                 f"{self.unlabelled_share}."
             )
+        has_others = self.unlabelled or self.labelled_fraction < 1
+        if has_others and self.labelled_rows == self.batch_size:
+            raise ValueError(
+                "A batch must hold examples that the teacher alone answers. Received: "
+                f"--unlabelled_share {self.unlabelled_share} of --batch_size "
+                f"{self.batch_size}, which is none. Raise one of them."
+            )
         if not 0 <= self.hidden_sparsity < 1:
             raise ValueError(
                 f"`--hidden_sparsity` must be in [0, 1). "
                 f"Received: {self.hidden_sparsity}."
             )
+
+    @property
+    def labelled_rows(self) -> int:
+        """Examples of a batch with an answer, where there are others."""
+        return max(round(self.batch_size * (1 - self.unlabelled_share)), 1)
 
 
 PRESETS = {

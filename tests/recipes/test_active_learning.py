@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kmmft
+import tfrecords_tools
 from recipes import active_learning as recipe
 from recipes.labelling import learner, simulation
 from recipes.labelling.examples import LabelledExamples
@@ -196,6 +197,17 @@ def test_bad_files_are_named(known, tmp_path):
         recipe.read_rounds(tmp_path / "run", {"n1"})
     (tmp_path / "run/round_001.csv").write_text("id,label\nn1,red\nn1,\nn1,red\n")
     assert recipe.read_rounds(tmp_path / "run", {"n1"}).label_of == {"n1": "red"}
+
+
+def test_labels_that_records_do_not_know(tmp_path):
+    features = kmmft.data.schema.labelled(image=False, class_names=COLORS)
+    with tfrecords_tools.DatasetWriter(tmp_path, "some", features) as writer:
+        for number, split in enumerate(["train", "test"]):
+            record = {"id": split, "text": "a", "label": number - 1}
+            writer.write(split, record)
+    config = recipe.Config(data=str(tmp_path / "some/1.0.0"), simulate=True)
+    _, label_of, _ = simulation.open_known(config)
+    assert label_of == {"train": "", "test": "red"}
 
 
 def test_a_simulation_needs_all_labels_and_some_to_choose():

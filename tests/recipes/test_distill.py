@@ -157,6 +157,11 @@ def test_bad_settings_end_in_one_line(run, tmp_path, changes, message):
         ({"distillation_weight": -1.0}, "`--distillation_weight` must not be"),
         ({"labelled_fraction": 0.0}, "`--labelled_fraction` must be in"),
         ({"unlabelled_share": 1.0}, "`--unlabelled_share` in"),
+        (
+            {"unlabelled": "more", "batch_size": 8, "unlabelled_share": 0.05},
+            "--unlabelled_share 0.05 of --batch_size 8, which is none",
+        ),
+        ({"labelled_fraction": 0.5, "batch_size": 1}, "which is none"),
         ({"seeds": 0}, "`--seeds` must be at least 1"),
     ],
 )

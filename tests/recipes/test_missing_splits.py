@@ -9,7 +9,7 @@ import pytest
 
 import kmmft
 import tfrecords_tools
-from recipes import multimodal_classification
+from recipes import distill, multimodal_classification
 from recipes.texts import answering, classifying, tagging
 from recipes.texts.settings import Config as TextConfig
 from tfrecords_tools.media_pair import NO_AUDIO
@@ -86,6 +86,22 @@ def test_forgetting_needs_some_examples(tmp_path):
     config = multimodal_classification.Config(data=data)
     with pytest.raises(ValueError, match=r"must have 3 records or more\. Received: 1"):
         multimodal_classification.open_data(config)
+
+
+def test_what_a_student_learns_from_is_there_before_a_teacher(tmp_path, monkeypatch):
+    question = {"image": b"", "image_id": "", "question_type": ""}
+    question |= {"question": "a", "answer": "b"}
+    features = schema.image_question_answer()
+    data = write(tmp_path, features, question, SPLITS)
+    others = write(tmp_path / "others", features, question, ["test"])
+    monkeypatch.setattr(distill, "get_teacher", lambda *_: pytest.fail("It trains."))
+    config = distill.Config(data=data, teacher="", output_dir=str(tmp_path / "run"))
+    config = dataclasses.replace(config, unlabelled=others)
+    with (
+        kmmft.training.RunDirectory(config.output_dir, config) as run,
+        pytest.raises(ValueError, match=r"others.*none in train; there are test 1"),
+    ):
+        distill.run_once(config, run)
 
 
 def test_a_small_file_has_no_test_split_by_chance(tmp_path):
