@@ -2,12 +2,11 @@
 
 import logging
 import pathlib
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .space import Range, Space
-from .trial_run import TrialFailed, TrialRun
+from .trial_objective import TrialObjective
+from .trial_run import TrialFailed
 
 if TYPE_CHECKING:
     import optuna
@@ -82,28 +81,7 @@ def run_trials(
         metric: Column of the recipes' history; a trial's score is its best value.
         **run: Arguments of `TrialRun` but the values.
     """
-    import optuna
-
-    best = max if study.direction == optuna.study.StudyDirection.MAXIMIZE else min
-    finished, running = _finished(study), {}
-
-    def objective(trial: "optuna.Trial") -> float:
-        values = {name: _suggest(trial, name, space[name]) for name in space}
-        process = TrialRun(values=values, **run)
-        directory = str(process.directory)
-        trial.set_user_attr("directory", directory)
-        # Equal values have one directory, which is of one run at a time.
-        with running.setdefault(directory, threading.Lock()):
-            if directory in finished:
-                same_as, scores = finished[directory]
-                trial.set_user_attr("same_as", same_as)
-                for epoch, score in scores.items():
-                    trial.report(score, epoch)
-            else:
-                scores = _watch(trial, process, metric, best)
-                finished[directory] = trial.number, scores
-        return best(scores.values())
-
+    objective = TrialObjective(study, space, metric, **run)
     study.optimize(
         objective,
         n_trials=max(0, trials - len(ended(study))),
@@ -111,43 +89,8 @@ def run_trials(
         catch=(TrialFailed,),
         callbacks=[lambda study, trial: _log(study, trial, trials)],
     )
-
-
-def _watch(
-    trial: "optuna.Trial", process: TrialRun, metric: str, best: Callable
-) -> dict[int, float]:
-    """The best value so far by epoch of a run that comes to its end."""
-    import optuna
-
-    scores = {}
-    # A generator that is closed stops its process.
-    epochs = process.epochs(metric)
-    try:
-        for epoch, value in epochs:
-            scores[epoch] = best([value, *scores.values()])
-            trial.report(scores[epoch], epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-    except TrialFailed as error:
-        logger.warning("Trial %d failed: %s", trial.number, error)
-        raise
-    finally:
-        epochs.close()
-    if not scores:
-        raise TrialFailed(f"no epoch in {process.directory}/history.csv")
-    return scores
-
-
-def _finished(study: "optuna.Study") -> dict[str, tuple[int, dict[int, float]]]:
-    """Trials that came to their end: number and scores by directory."""
-    import optuna
-
-    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    return {
-        trial.user_attrs["directory"]: (trial.number, trial.intermediate_values)
-        # Of equal ones the first, which was run.
-        for trial in reversed(complete)
-    }
+    if objective.errors:
+        raise objective.errors[0]
 
 
 def ended(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
@@ -162,14 +105,6 @@ def ended(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
     ]
     downwards = study.direction == optuna.study.StudyDirection.MAXIMIZE
     return sorted(trials, key=lambda trial: trial.value, reverse=downwards)
-
-
-def _suggest(trial: "optuna.Trial", name: str, values: Range | list) -> Any:
-    if isinstance(values, list):
-        return trial.suggest_categorical(name, values)
-    kind = "int" if isinstance(values.low, int) else "float"
-    suggest = getattr(trial, f"suggest_{kind}")
-    return suggest(name, values.low, values.high, log=values.log)
 
 
 def _sampler(name: str, space: Space, seed: int) -> "optuna.samplers.BaseSampler":

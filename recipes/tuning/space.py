@@ -57,20 +57,20 @@ def parse_space(search: Sequence[str], base: Any) -> Space:
     fields = {
         field.name: type(getattr(base, field.name))
         for field in dataclasses.fields(base)
-        if field.name not in _OF_THE_SEARCH
     }
     space = {}
     for text in search:
         name, found, values = text.partition("=")
         if not found or not values:
             raise ValueError(f"`--search` takes {_FORMS}. Received: {text!r}.")
+        if name in _OF_THE_SEARCH:
+            raise ValueError(
+                f"The search itself sets {' and '.join(_OF_THE_SEARCH)} of its runs. "
+                f"Received: {text!r}. Leave it out."
+            )
         if name not in fields or name in space:
             near = difflib.get_close_matches(name, fields, 3) or sorted(fields)
             rule = "be one of the recipe's settings, each once"
-            if name in _OF_THE_SEARCH:
-                rule += (
-                    f", but not {' or '.join(_OF_THE_SEARCH)}, which the search sets"
-                )
             raise ValueError(
                 f"What is searched must {rule}. Received: {name!r}. Near names: "
                 f"{', '.join(near)}."

@@ -13,6 +13,7 @@ import pytest
 from recipes import tune
 from recipes.tuning import search_study, trial_run
 from recipes.tuning.space import Range, flags_of, parse_space
+from recipes.tuning.trial_objective import suggest
 from tests.recipes import toy_recipe
 
 BASE = toy_recipe.Config()
@@ -83,7 +84,7 @@ def test_a_trial_that_was_cut_off_is_tried_again(tmp_path, sampler, values):
     folder.mkdir()
     options = {"sampler": sampler, "pruner": "none", "mode": "max", "seed": 0}
     study = search_study.open_study(folder / "study.log", space, **options)
-    rate = search_study._suggest(study.ask(), "learning_rate", space["learning_rate"])
+    rate = suggest(study.ask(), "learning_rate", space["learning_rate"])
     assert tune.main(search)["trials"] == 2
     assert f"learning_rate={rate}" in starts(tmp_path)
     assert len(starts(tmp_path)) == 2
@@ -207,8 +208,8 @@ def test_spaces_by_the_types_of_the_settings():
         ("learning_rate=nan|1", "finite numbers"),
         ("learning_rate=1e-3|0.001", "each choice once"),
         ("kind=a|b|a", "each choice once"),
-        ("output_dir=a|b", "but not output_dir or resume.*Received: 'output_dir'"),
-        ("resume=true|false", "but not output_dir or resume"),
+        ("output_dir=a|b", "sets output_dir and resume .*'output_dir=a.b'"),
+        ("resume=true|false", "sets output_dir and resume "),
         ("names=a|b", "must be a number.*'names=a|b', a tuple"),
         ("learning_rates=1|2", "Near names: learning_rate"),
         ("width=4.5|8", "type int.*'width=4.5|8'"),
@@ -227,6 +228,7 @@ def test_bad_spaces_end_in_one_line(text, message):
     ("changes", "message"),
     [
         ({"metric": "val_f1"}, "Received: 'val_f1'. Its columns: epoch, val_accuracy"),
+        ({"metric": "val_f1", "jobs": 2, "trials": 2}, "Received: 'val_f1'. Its"),
         ({"search": ("learning_rate=0.95|0.99",)}, "Received: none of 2"),
         ({"search": ("learning_rate=0.1..0.2",)}, "A grid needs choices"),
         ({"recipe": "no_such"}, "`--recipe` must be a recipe.*no_such"),
