@@ -34,8 +34,8 @@ def export_model(
       `encode_<modality>`, `rank`, `zero_shot_by_embedding`, `zero_shot` |
     | `CoCa` | those of `DualEncoder`, and `caption` |
     | `FusionGenerator` | `serving_default` (texts) |
-    | `TokenClassifier` | `serving_default`, also called `tag` (texts); `tag_words`
-      (texts whose words stand between spaces) |
+    | `TokenClassifier` | `serving_default`, also called `tag` (texts, perhaps each with
+      an image); `tag_words` (texts whose words stand between spaces) |
     | `QuestionAnswerer` | `serving_default`, also called `answer` |
     | `MultiTask` | those of its tasks, as `<task>` and `<task>_<name>` |
 

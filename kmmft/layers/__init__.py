@@ -22,6 +22,9 @@ a model ready for such examples; see `Fusion` and `ModalityDropout`.
 vector into the space in which a loss compares, and `LogitScale` is the temperature of
 that comparison.
 
+`TokenCrossAttention` lets each word of a text read an image, and keeps the words: for
+an answer at each word.
+
 `FrameTransformer` makes the frames of a video know of each other and of their order;
 `TightSimilarity` scores a text and a video by looking at both together.
 
@@ -48,6 +51,7 @@ from kmmft.layers.projection_head import ProjectionHead
 from kmmft.layers.spec_augment import SpecAugment
 from kmmft.layers.tensor_fusion import TensorFusion
 from kmmft.layers.tight_similarity import TightSimilarity
+from kmmft.layers.token_cross_attention import TokenCrossAttention
 from kmmft.layers.transformer_fusion import TransformerFusion
 from kmmft.layers.unit_length import UnitLength
 
@@ -70,6 +74,7 @@ __all__ = [
     "SpecAugment",
     "TensorFusion",
     "TightSimilarity",
+    "TokenCrossAttention",
     "TransformerFusion",
     "UnitLength",
 ]

@@ -64,6 +64,7 @@ ARGUMENTS = {
     },
     "TensorFusion": {**FUSION, "output_dim": 5},
     "TightSimilarity": {"num_layers": 2, "num_heads": 3, "chunk_size": 5},
+    "TokenCrossAttention": {"num_layers": 2, "num_heads": 3, "dropout_rate": 0.1},
     "TransformerFusion": {
         **FUSION,
         "num_layers": 3,
