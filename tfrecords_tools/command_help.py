@@ -16,14 +16,17 @@ source, shows what would be written.
 
 --debug, anywhere, shows where in the program an error arose."""
 
-CONLL = """Tagged sentences, a word and its tag a line (CoNLL's form).
+CONLL = """Tagged sentences, a word and its tag a line (CoNLL's form); also with images.
 
 examples:
   python -m tfrecords_tools build conll --name entities --output_dir data \\
       --files train=eng.train validation=eng.testa test=eng.testb
   python -m tfrecords_tools build conll --files train=en-ud-train.conllu \\
       --word_column 1 --tag_column 3 --scheme any --comments --name pos \\
-      --output_dir data"""
+      --output_dir data
+  python -m tfrecords_tools build conll --image_folder twitter2015_images \\
+      --files train=train.txt validation=valid.txt test=test.txt \\
+      --name twitter2015 --output_dir data"""
 
 GETTEXT = """Texts of programs with their translations, of gettext's catalogues.
 

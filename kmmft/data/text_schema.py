@@ -55,16 +55,17 @@ def text_to_text() -> tfds.features.FeaturesDict:
     )
 
 
-def tagged(tag_names: Sequence[str]) -> tfds.features.FeaturesDict:
+def tagged(tag_names: Sequence[str], image: bool = False) -> tfds.features.FeaturesDict:
     """A sentence as words, each with a tag: named entities, parts of speech.
 
     Args:
         tag_names: Names of the tags, such as `["O", "B-PER", "I-PER"]`. The number of
             a tag is its position.
+        image: Whether each sentence has an `image` beside it (kept encoded on disk).
 
     Returns:
         `tfds.features.FeaturesDict` with `id`, `words` (sequence of texts without
-        white space) and `tags` (as many class labels).
+        white space), `tags` (as many class labels) and perhaps `image`.
 
     Raises:
         ValueError: If `tag_names` are fewer than two or name a tag twice.
@@ -88,6 +89,7 @@ def tagged(tag_names: Sequence[str]) -> tfds.features.FeaturesDict:
             "words": tfds.features.Sequence(tfds.features.Text()),
             "tags": tfds.features.Sequence(label),
         }
+        | ({"image": tfds.features.Image()} if image else {})
     )
 
 

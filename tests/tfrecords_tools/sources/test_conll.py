@@ -1,7 +1,11 @@
+import re
+
+import numpy as np
+import PIL.Image
 import pytest
 
 from kmmft.data import first_records
-from tfrecords_tools import BuildOptions, build_conll
+from tfrecords_tools import BuildOptions, build_conll, verify_data
 
 TEXT = """-DOCSTART- -X- -X- O
 
@@ -86,3 +90,77 @@ def test_bad_files(tmp_path):
     (tmp_path / "eng.txt").write_bytes(b"caf\xe9 O\n")
     with pytest.raises(ValueError, match=r"UTF-8. Received: .*eng\.txt"):
         build_conll(files=[str(tmp_path / "eng.txt")], output_dir=tmp_path, name="x")
+
+
+TWEETS = """IMGID:7
+Jordan B-PER
+scores O
+
+IMGID:8.png
+Jordan B-LOC
+"""
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, value in {"7.jpg": 10, "8.png": 200}.items():
+        PIL.Image.fromarray(np.full((5, 5, 3), value, "uint8")).save(folder / name)
+    return folder
+
+
+def test_sentences_with_images(tmp_path, images):
+    result = build(tmp_path, TWEETS, image_folder=str(images))
+    records = {r["id"]: r for r in first_records(result.directory, "train", 9)}
+    assert set(records) == {"0-0000001", "0-0000005"}
+    for name, file in {"0-0000001": "7.jpg", "0-0000005": "8.png"}.items():
+        assert records[name]["image"] == (images / file).read_bytes()
+    assert records["0-0000001"]["words"].tolist() == [b"Jordan", b"scores"]
+    checked = verify_data(data=result.directory)
+    assert checked.num_records == {"train": 2} and not checked.findings
+
+
+def test_an_image_stays_in_one_split(tmp_path, images):
+    text = "".join(f"IMGID:{7 + n % 2}\nword{n} B-X\n\n" for n in range(40))
+    path = tmp_path / "eng.txt"
+    path.write_text(text)
+    result = build_conll(
+        files=[str(path)],
+        output_dir=tmp_path,
+        name="conll",
+        validation_fraction=0.5,
+        test_fraction=0.0,
+        image_folder=images,
+    )
+    assert set(result.num_records.values()) <= {20, 40}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("IMGID:9\nword O\n", r"line 8: The image '.*9\.jpg' does not exist"),
+        ("IMGID:broken\nword O\n", r"line 8: The image '.*broken\.jpg' begins with"),
+        ("word O\n", r"line 8: The sentence has no line such as IMGID:12345"),
+        ("IMGID:7\n", "line 8: No sentence follows the line of the image"),
+        ("IMGID:7\na O\nIMGID:8\n", "line 10: 'IMGID:8' must be the one line of an"),
+        ("IMGID:7\nIMGID:8\na O\n", "line 9: 'IMGID:8' must be the one line of an"),
+    ],
+)
+def test_bad_images(tmp_path, images, lines, message):
+    (images / "broken.jpg").write_bytes(b"no image")
+    text = f"{TWEETS}\n{lines}\nIMGID:7\nlast B-PER\n"
+    with pytest.raises(ValueError, match=rf"eng\.txt {message}"):
+        build(tmp_path, text, image_folder=images)
+    skip = BuildOptions(skip_bad=True)
+    result = build(tmp_path, text, image_folder=images, options=skip)
+    assert set(read(result)) == {("Jordan", "scores"), ("Jordan",), ("last",)}
+    skipped = (result.directory / "skipped.jsonl").read_text()
+    assert re.search(message.split(": ")[1].replace("'", "."), skipped)
+
+
+def test_images_without_their_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"line 1: 'IMGID:7' names an image; pass im"):
+        build(tmp_path, TWEETS)
+    with pytest.raises(ValueError, match="`image_folder` must be a folder"):
+        build(tmp_path, TWEETS, image_folder=tmp_path / "none")
