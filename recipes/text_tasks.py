@@ -10,7 +10,16 @@ Data: `--files FILE`, a CSV, TSV or JSONL file, but CoNLL files for tag and SQuA
 for answer; or `--data DIR`, records that `python -m tfrecords_tools build`
 wrote. `--files templates` makes small texts up.
 
+For tag, classify, regress and relate, an image may stand beside each text:
+`--image_folder` of CoNLL files as those of Twitter-2015, `--image_column` of the other
+files, or records with images. `--files shapes` draws some. For tag, the report says
+what the images are worth. To classify where some images or texts are missing, take
+`recipes.multimodal_classification`.
+
     python -m recipes.text_tasks --preset smoke --task tag
+    python -m recipes.text_tasks --preset smoke_image
+    python -m recipes.text_tasks --task tag --image_folder twitter2015_images \\
+        --files "train=train.txt, validation=valid.txt, test=test.txt"
     python -m recipes.text_tasks --files reviews.csv --label_column stars
     python -m recipes.text_tasks --files nli.tsv --text_column premise \\
         --text_pair_column hypothesis
@@ -50,6 +59,18 @@ SMOKE = Config(
 PRESETS = {
     "default": Config(),
     "smoke": SMOKE,
+    "smoke_image": dataclasses.replace(
+        SMOKE,
+        task="tag",
+        files="shapes",
+        output_dir="runs/text_tasks_smoke_image",
+        train_image_encoder=False,
+        image_size=64,
+        sequence_length=28,
+        num_layers=1,
+        epochs=4,
+        learning_rate=1e-3,
+    ),
     "smoke_write": dataclasses.replace(
         SMOKE,
         task="write",

@@ -25,7 +25,17 @@ class Config(kmmft.training.RecipeConfig):
     """In place of --data. classify, regress, relate, write: a CSV, TSV or JSONL file.
     tag: files of a word and its tag a line (CoNLL). answer: files of SQuAD v1 or v2.
     The latter two as SPLIT=FILE, several with commas. templates: small made-up texts.
-    """
+    classify, tag: shapes, drawn pictures with texts whose labels need both."""
+    image_folder: str = ""
+    """tag: folder of the images beside the sentences, which lines such as IMGID:12345
+    in the files name."""
+    image_column: str = ""
+    """classify, relate, regress: column of paths of images beside the texts, relative
+    to the file."""
+    use_image: bool = True
+    """Whether the model sees the images that the data have; not those of answer."""
+    horizontal_flip: bool = True
+    """Whether training images are mirrored at random."""
     text_column: str = "text"
     """Column of texts; for write, in JSONL also lists, the turns of a dialogue."""
     text_pair_column: str = ""
@@ -54,12 +64,13 @@ class Config(kmmft.training.RecipeConfig):
     vocabulary_size: int = 8000
     """write: most word pieces of what is trained from scratch."""
     hidden_dim: int = 256
-    """write: width of what is trained from scratch: the decoder, unless --text_encoder
-    is a BART or a T5, which bring their own."""
+    """Width of what is trained from scratch. write: the decoder, unless --text_encoder
+    is a BART or a T5, which bring their own. classify, relate, regress: where the text
+    reads an image."""
     num_layers: int = 2
-    """write: blocks of the same."""
+    """Blocks of the same, and of where the words to tag read an image."""
     num_heads: int = 4
-    """write: attention heads of the same."""
+    """Attention heads of the same."""
     num_beams: int = 4
     """write: texts that the search keeps; 1 takes the likeliest word each time."""
     length_penalty: float = 0.6
@@ -86,7 +97,7 @@ class Config(kmmft.training.RecipeConfig):
                 "Either `--files` or `--data` must be given. Received: "
                 f"files={self.files!r}, data={self.data!r}."
             )
-
+        self._check_images()
         if self.text_encoder == "scratch" and self.task != "write":
             raise ValueError(
                 "`--text_encoder scratch` goes with `--task write`. Received: "
@@ -105,6 +116,27 @@ class Config(kmmft.training.RecipeConfig):
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(
                 f"`--dropout_rate` must be in [0, 1). Received: {self.dropout_rate}."
+            )
+
+    def _check_images(self) -> None:
+        tabular = self.files and self.task in (*CLASSIFICATIONS, "regress")
+        if self.image_column and not tabular:
+            raise ValueError(
+                "`--image_column` is a column of `--files` of classify, relate and "
+                f"regress. Received: --image_column {self.image_column} with --task "
+                f"{self.task}, files={self.files!r}. Records of --data bring images "
+                "themselves."
+            )
+        if self.image_folder and not (self.files and self.task == "tag"):
+            raise ValueError(
+                "`--image_folder` goes with `--files` of `--task tag`. Received: "
+                f"--image_folder {self.image_folder} with --task {self.task}, files="
+                f"{self.files!r}. Records of --data bring images themselves."
+            )
+        if self.files == "shapes" and self.task not in ("classify", "tag"):
+            raise ValueError(
+                "`--files shapes` is made for classify and tag. Received: --task "
+                f"{self.task}."
             )
 
     @property

@@ -1,0 +1,92 @@
+"""Text tasks with an image beside the text."""
+
+import dataclasses
+import json
+
+import keras
+import keras_hub
+import pytest
+import tensorflow as tf
+
+import kmmft
+from kmmft.data.colored_shapes import COLORS, SHAPES, TIMES
+from kmmft.data.template_texts import FIRST_NAMES
+from recipes import text_tasks
+from recipes.texts import described_shapes, tagging
+from tests.recipes.test_text_tasks import plain_export, served  # noqa: F401
+
+SMOKE = text_tasks.PRESETS["smoke_image"]
+
+
+def words():
+    spoken = " ".join((*described_shapes.PATTERNS, "a seen at")).replace("{", " ")
+    found = {*spoken.lower().split(), *map(str.lower, FIRST_NAMES), *COLORS}
+    return [*sorted(found | {*SHAPES, *TIMES}), "1"]
+
+
+@pytest.fixture(autouse=True)
+def tiny_encoders(monkeypatch):
+    """Stand in for the pretrained encoders, and learn in seconds."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words()]
+
+    def text(cls, handle, sequence_length, **kwargs):
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+        }
+        x = keras.layers.Embedding(len(vocabulary), 32)(inputs["token_ids"])
+        # A shape is told of the picture's by the colour before it.
+        x = keras.layers.Conv1D(32, 3, padding="same")(x)
+        return cls(
+            keras.Model(inputs, x),
+            keras_hub.models.BertTokenizer(vocabulary, lowercase=True),
+            sequence_length,
+            pooling="mean",
+            **kwargs,
+        )
+
+    def image(cls, handle, image_size):
+        pixels = keras.Input((image_size, image_size, 3))
+        x = keras.layers.AveragePooling2D(2)(pixels)
+        for width in (16, 32):
+            x = keras.layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
+        return cls(keras.Model(pixels, x), image_size, mean=127.0, std=64.0)
+
+    for kind, make in {"TextEncoder": text, "ImageEncoder": image}.items():
+        encoder = getattr(kmmft.encoders, kind)
+        monkeypatch.setattr(encoder, "from_preset", classmethod(make))
+
+
+def run(folder, **changes):
+    options = {"train_text_encoder": True, "train_image_encoder": True}
+    options |= {"output_dir": str(folder), "image_size": 32}
+    metrics = text_tasks.main(dataclasses.replace(SMOKE, **options, **changes))
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    return metrics
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_export")
+def test_words_are_tagged_by_the_picture(tmp_path):
+    metrics = run(tmp_path, num_heads=2, epochs=3, learning_rate=5e-3)
+    blind = max(metrics["grey_images/entity_f1"], metrics["images_of_others/entity_f1"])
+    # Who tags all three shapes of a sentence reaches 0.5.
+    assert metrics["test/entity_f1"] > 0.7 > 0.5 > blind
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    source = kmmft.data.open_source(tmp_path / "data/sentences/1.0.0")
+    config = dataclasses.replace(SMOKE, output_dir=str(tmp_path))
+    tested = tagging.Sentences.read(config, source, "test")
+    found = model.tag(tested.words, images=tested.images)
+    scores = kmmft.metrics.entity_metrics(tested.tags, found)
+    assert scores["entity_f1"] == metrics["test/entity_f1"]
+    texts = [" ".join(sentence) for sentence in tested.words[:5]]
+    answers = served(tmp_path)(
+        text=tf.constant([*texts, texts[0]]),
+        image=tf.constant([*tested.images[:5], b"broken"]),
+    )
+    assert answers["error"].numpy().tolist()[:5] == [b""] * 5
+    assert answers["error"].numpy()[5].startswith(b"image ")
+    for row, right in zip(answers["tags"].numpy(), found[:5], strict=False):
+        assert [tag.decode() for tag in row if tag] == right
+    report = (tmp_path / "report.html").read_text()
+    assert "its images grey" in report and "data:image/png" in report
