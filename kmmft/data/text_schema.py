@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 
-def rated(text_pair: bool = False) -> tfds.features.FeaturesDict:
+def rated(text_pair: bool = False, image: bool = False) -> tfds.features.FeaturesDict:
     """A text, or two, with a number: a rating, a likeness, a price.
 
     Args:
         text_pair: Whether records have a second text, `text_pair`.
+        image: Whether they have an `image` beside the text (kept encoded on disk).
 
     Returns:
         `tfds.features.FeaturesDict` with `id` and `text` (texts), `label` (float32)
-        and perhaps `text_pair`.
+        and perhaps `text_pair` and `image`.
 
     Example:
         >>> sorted(kmmft.data.schema.rated(text_pair=True))
@@ -30,6 +31,7 @@ def rated(text_pair: bool = False) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(
         {name: tfds.features.Text() for name in names}
         | {"label": tfds.features.Scalar(np.float32)}
+        | ({"image": tfds.features.Image()} if image else {})
     )
 
 

@@ -10,6 +10,7 @@ import tfrecords_tools
 from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
+from .images import image_encoder, mirroring, reads_images
 from .records import all_records
 from .settings import Config
 
@@ -66,6 +67,10 @@ def check_marks(source: kmmft.data.RecordSource) -> None:
 def build_records(config: Config) -> None:
     columns = (config.text_column, config.label_column)
     manifest, split_column = config.files, config.split_column
+    image_column = config.image_column
+    if manifest == "shapes":
+        manifest = kmmft.data.write_colored_shapes(config.data_folder / "files")
+        columns, split_column, image_column = ("text", "label"), "split", "image"
     if manifest == "templates":
         manifest = kmmft.data.write_template_texts(config.data_folder / "files").table
         columns, split_column = TEMPLATE_COLUMNS[config.task], "split"
@@ -77,6 +82,7 @@ def build_records(config: Config) -> None:
         manifest=manifest,
         output_dir=config.data_folder,
         name="texts",
+        image_column=image_column or None,
         text_column=text,
         text_pair_column=config.text_pair_column or None,
         split_column=split_column or None,
@@ -95,21 +101,22 @@ def build_data(
     keep_records: bool = False,
 ) -> tf.data.Dataset:
     """Batches of (inputs, label); endless and shuffled if `start_step` is given."""
-    wanted = ("id", "text", "text_pair", "label")
+    wanted = ("id", "text", "text_pair", "label", "image")
     names = [name for name in wanted if name in source.features]
 
     def prepare(batch):
         raw = batch
         if "text_pair" in names:
             pair = tf.stack([batch["text"], batch["text_pair"]], axis=1)
-            raw = {"text": pair, "label": batch["label"]}
+            raw = {**batch, "text": pair}
         inputs, label = model.prepare_batch(raw)
         return {**batch, **inputs} if keep_records else (inputs, label)
 
     return kmmft.data.build_dataset(
         source,
         split=split,
-        preprocess=lambda record: {name: record[name] for name in names},
+        preprocess=lambda record: model.decode_record({n: record[n] for n in names}),
+        augment=mirroring(config, source),
         batch_preprocess=prepare,
         **config.reading_from(start_step, input_context),
     )
@@ -124,10 +131,19 @@ def build_model(
         config.text_encoder, sequence_length=config.sequence_length
     )
     encoder.trainable = config.train_text_encoder
+    encoders, fusion = {"text": encoder}, None
+    if reads_images(config, source):
+        encoders["image"] = image_encoder(config, source)
+        fusion = kmmft.layers.CrossAttentionFusion(
+            config.hidden_dim,
+            query="text",
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+        )
     regress = config.task == "regress"
     model = FusionClassifier(
-        {"text": encoder},
-        fusion=None,
+        encoders,
+        fusion=fusion,
         class_names=["value"] if regress else source.features["label"].names,
         task="regression" if regress else "single_label",
         dropout_rate=config.dropout_rate,
@@ -222,7 +238,7 @@ def finish_classes(config, run, model, source, metrics) -> dict[str, float]:
 def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
     """Tests, exports and reports a regression."""
     records = all_records(config, source, "test")
-    raw = raw_columns(source, records)
+    raw = raw_columns(model, records)
     predicted = model.classify(raw, config.batch_size)["values"][:, 0]
     targets = np.array([record["label"] for record in records])
     metrics = metrics | regression_scores("test", targets, predicted)
@@ -235,7 +251,7 @@ def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
         tables=[result_table(metrics)],
         examples=[
             kmmft.evaluation.Example(
-                None,
+                records[row].get("image"),
                 "\n".join(np.atleast_1d(raw["text"][row])),
                 f"{targets[row]:.2f}",
                 f"{predicted[row]:.2f}",
@@ -247,11 +263,12 @@ def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
     return metrics
 
 
-def raw_columns(source: kmmft.data.RecordSource, records: list[dict]) -> dict:
+def raw_columns(model: FusionClassifier, records: list[dict]) -> dict:
     """What the model is asked about these records."""
-    if "text_pair" in source.features:
-        return {"text": [[one["text"], one["text_pair"]] for one in records]}
-    return {"text": [record["text"] for record in records]}
+    raw = model.raw_columns(records)
+    if "text_pair" in records[0]:
+        raw["text"] = [[one["text"], one["text_pair"]] for one in records]
+    return raw
 
 
 def export(config, run, model, source, metrics) -> None:
@@ -262,7 +279,7 @@ def export(config, run, model, source, metrics) -> None:
         return
     card = kmmft.export.ModelCard.from_run(run, TITLES[config.task], source, metrics)
     records = kmmft.data.first_records(source, "test", 3, on_error="skip")
-    raw = raw_columns(source, records)
+    raw = raw_columns(model, records)
     kmmft.export.export_bundle(model, run.export, raw, card=card, version=1)
 
 

@@ -5,6 +5,7 @@ import json
 
 import keras
 import keras_hub
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -12,7 +13,7 @@ import kmmft
 from kmmft.data.colored_shapes import COLORS, SHAPES, TIMES
 from kmmft.data.template_texts import FIRST_NAMES
 from recipes import text_tasks
-from recipes.texts import described_shapes, tagging
+from recipes.texts import classifying, described_shapes, tagging
 from tests.recipes.test_text_tasks import plain_export, served  # noqa: F401
 
 SMOKE = text_tasks.PRESETS["smoke_image"]
@@ -52,6 +53,7 @@ def tiny_encoders(monkeypatch):
             x = keras.layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
         return cls(keras.Model(pixels, x), image_size, mean=127.0, std=64.0)
 
+    # A TextPairEncoder inherits the text encoder's.
     for kind, make in {"TextEncoder": text, "ImageEncoder": image}.items():
         encoder = getattr(kmmft.encoders, kind)
         monkeypatch.setattr(encoder, "from_preset", classmethod(make))
@@ -90,3 +92,83 @@ def test_words_are_tagged_by_the_picture(tmp_path):
         assert [tag.decode() for tag in row if tag] == right
     report = (tmp_path / "report.html").read_text()
     assert "its images grey" in report and "data:image/png" in report
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_export")
+def test_texts_are_classified_with_their_pictures(tmp_path):
+    """The label has the picture's colour and the text's time of day."""
+    metrics = run(
+        tmp_path,
+        task="classify",
+        epochs=4,
+        hidden_dim=32,
+        num_heads=2,
+        learning_rate=1e-2,
+    )
+    # Who sees one side only knows two or three classes of six apart.
+    assert metrics["test/accuracy"] > 0.9
+    model = kmmft.models.load_fusion_classifier(tmp_path)
+    source = kmmft.data.open_source(tmp_path / "data/texts/1.0.0")
+    raw = model.raw_columns(kmmft.data.first_records(source, "test", 4))
+    assert set(raw) == {"image", "text"}
+    answers = served(tmp_path)(**{name: tf.constant(x) for name, x in raw.items()})
+    assert answers["label"].numpy().tolist() == model.classify(raw)["label"].tolist()
+    assert "data:image/png" in (tmp_path / "report.html").read_text()
+
+
+def write_rated(folder):
+    kmmft.data.write_colored_shapes(folder, image_size=32)
+    files = sorted(file.name for file in folder.glob("t*.png"))[:12]
+    splits = ["test", "validation", *["train"] * 4] * 2
+    rows = [f"{f},a red,seen at,{n},{splits[n]}" for n, f in enumerate(files)]
+    (folder / "rated.csv").write_text("\n".join(["image,a,b,label,split", *rows]))
+    return folder / "rated.csv"
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_numbers_of_texts_with_pictures(tmp_path, pairs):
+    config = dataclasses.replace(
+        SMOKE,
+        task="regress",
+        files=str(write_rated(tmp_path)),
+        image_column="image",
+        text_column="a",
+        text_pair_column="b" if pairs else "",
+        split_column="split",
+        output_dir=str(tmp_path / "run"),
+        hidden_dim=8,
+        image_size=32,
+        batch_size=4,
+    )
+    source = classifying.open_data(config)
+    model = classifying.build_model(config, source, np.array([2.0, 4.0]))
+    batches = classifying.build_data(config, source, "train", model, start_step=0)
+    inputs, numbers = next(iter(batches))
+    assert {*inputs} >= {"image", "token_ids", "padding_mask"}
+    assert inputs["image"].shape == (4, 32, 32, 3)
+    assert model(inputs).shape == (4, 1) and numbers.dtype == tf.float32
+    records = kmmft.data.first_records(source, "test", 2)
+    values = model.classify(classifying.raw_columns(model, records))["values"]
+    test = classifying.build_data(config, source, "test", model)
+    np.testing.assert_allclose(values, model.predict(test, verbose=0), atol=1e-5)
+    blind = dataclasses.replace(config, use_image=False)
+    model = classifying.build_model(blind, source, np.array([2.0, 4.0]))
+    inputs, _ = next(iter(classifying.build_data(blind, source, "test", model)))
+    assert "image" not in inputs and model.fusion is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_column": "image"}, r"`--image_column` is a column.*--task tag"),
+        (
+            {"image_folder": "x", "task": "classify"},
+            r"`--image_folder` goes with.*--task classify",
+        ),
+        ({"task": "answer"}, "`--files shapes` is made for classify and tag"),
+    ],
+)
+def test_bad_settings(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMOKE, **changes)

@@ -61,7 +61,8 @@ def build_manifest(
     `audio_text`, with the files as they are. Image, question and answer:
     `image_question_answer`. Label with any of image, audio and text, and columns of
     numbers and categories: `labelled`; class names are sorted, whole numbers by value.
-    Text and target: `rated`. With either, a text may have a second one beside it.
+    Text and target: `rated`, perhaps with an image. With either, a text may have a
+    second one beside it.
     Text and target text: `text_to_text`, where the targets of one text make one record;
     the text may be a list, the turns of a dialogue. White space around texts is taken
     off. The order of the records is shuffled, the same way each time. Images and sounds

@@ -60,6 +60,9 @@ class ManifestColumns:
             {"text", "text_pair", "target"},
             {"text", "target_text"},
             {"image", "text", "label"},
+            {"image", "text", "text_pair", "label"},
+            {"image", "text", "target"},
+            {"image", "text", "text_pair", "target"},
             {"audio", "label"},
             {"audio", "text", "label"},
             {"image", "audio", "label"},
@@ -70,8 +73,8 @@ class ManifestColumns:
                 "The columns must be image and caption; or video and caption; or audio "
                 "and caption; or image, question, answer (and answers); or label with "
                 "any of image, audio and text, and numbers and categories; or label or "
-                "target with text and perhaps text_pair; or target_text with text (and "
-                "id, and split or group, with any). "
+                "target with text and perhaps text_pair and image; or target_text with "
+                "text (and id, and split or group, with any). "
                 f"Received: {received}; give the --..._column flags of one of these."
             )
 
@@ -114,7 +117,9 @@ class ManifestColumns:
         from kmmft.data import schema
 
         if self.kind == "rated":
-            return schema.rated(text_pair=self.text_pair is not None)
+            return schema.rated(
+                text_pair=self.text_pair is not None, image=self.image is not None
+            )
         if self.kind == "image_question_answer":
             return schema.image_question_answer(self.answers is not None)
         if self.kind != "labelled":

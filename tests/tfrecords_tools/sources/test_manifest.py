@@ -131,6 +131,26 @@ def test_pairs_of_texts_and_numbers(folder):
         build(folder, bad, "tsv", text_column="a", target_column="n")
 
 
+def test_images_beside_rated_texts_and_pairs(folder):
+    columns = {"image_column": "i", "text_column": "a", "text_pair_column": "b"}
+    text = "i,a,b,n\n0.png,One cat,Two cats,-0.5\n1.png,A dog,Dogs,3\n"
+    result = build(folder, text, **columns, target_column="n")
+    records = read(result).values()
+    assert {record["image"]: record["label"] for record in records} == {
+        (folder / "0.png").read_bytes(): -0.5,
+        (folder / "1.png").read_bytes(): 3.0,
+    }
+    options = {"options": BuildOptions(overwrite=True)}
+    result = build(folder, text, **columns, label_column="n", **options)
+    assert {record["text_pair"] for record in read(result).values()} == {
+        b"Two cats",
+        b"Dogs",
+    }
+    bad = text.replace("1.png", "9.png")
+    with pytest.raises(ValueError, match=r"pairs\.csv line 3: The image .*not exist"):
+        build(folder, bad, **columns, target_column="n", **options)
+
+
 def test_hashed_splits_keep_images_together_and_are_stable(folder):
     rows = [
         {"question": f"q{number % 7}", "answer": "a", "image": f"x{number % 40}.png"}
