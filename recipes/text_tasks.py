@@ -68,7 +68,7 @@ PRESETS = {
         image_size=64,
         sequence_length=28,
         num_layers=1,
-        epochs=4,
+        epochs=8,
         learning_rate=1e-3,
     ),
     "smoke_write": dataclasses.replace(

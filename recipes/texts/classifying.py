@@ -10,8 +10,7 @@ import tfrecords_tools
 from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
-from .images import image_encoder, mirroring, reads_images
-from .records import all_records
+from .images import image_encoder, mirroring, readable_records, reads_images
 from .settings import Config
 
 # Columns of the made-up texts by task: text, and class or number.
@@ -237,7 +236,7 @@ def finish_classes(config, run, model, source, metrics) -> dict[str, float]:
 
 def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
     """Tests, exports and reports a regression."""
-    records = all_records(config, source, "test")
+    records = readable_records(config, source, "test")
     raw = raw_columns(model, records)
     predicted = model.classify(raw, config.batch_size)["values"][:, 0]
     targets = np.array([record["label"] for record in records])

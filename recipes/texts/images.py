@@ -1,13 +1,18 @@
 """The images beside the texts, where there are any."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 import kmmft
+from tfrecords_tools.image_bytes import check_image
 
+from .records import all_records
 from .settings import Config
+
+_logger = logging.getLogger(__name__)
 
 
 def reads_images(config: Config, source: kmmft.data.RecordSource) -> bool:
@@ -36,6 +41,34 @@ def mirroring(config: Config, source: kmmft.data.RecordSource) -> Callable | Non
         crop_area=(1, 1), brightness=0.0, contrast=0.0, saturation=0.0
     )
     return lambda record, seed: {**record, "image": flip(record["image"], seed)}
+
+
+def readable_records(
+    config: Config, source: kmmft.data.RecordSource, split: str
+) -> list[dict]:
+    """The records of a split that can be read, and whose images can, if they are.
+
+    Raises:
+        ValueError: If more than `max_bad_fraction` of the images cannot be decoded.
+    """
+    records = all_records(config, source, split)
+    if not reads_images(config, source):
+        return records
+    good, faults = [], []
+    for record in records:
+        try:
+            check_image(record["image"], record["id"])
+            good.append(record)
+        except ValueError as error:
+            _logger.warning("Left out of %s: %s", split, error)
+            faults.append(str(error))
+    if len(faults) > config.max_bad_fraction * len(records) or not good:
+        raise ValueError(
+            f"At most {config.max_bad_fraction:g} of the images of {split} may be bad "
+            f"(`--max_bad_fraction`). Received: {len(faults)} of {len(records)}, the "
+            f"first: {faults[0]}"
+        )
+    return good
 
 
 def without_images(images: list[bytes] | None) -> dict[str, list[bytes]]:

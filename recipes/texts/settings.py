@@ -33,7 +33,7 @@ class Config(kmmft.training.RecipeConfig):
     """classify, relate, regress: column of paths of images beside the texts, relative
     to the file."""
     use_image: bool = True
-    """Whether the model sees the images that the data have; not those of answer."""
+    """Whether the model sees the images that the data have."""
     horizontal_flip: bool = True
     """Whether training images are mirrored at random."""
     text_column: str = "text"

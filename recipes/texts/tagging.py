@@ -14,8 +14,14 @@ from kmmft.evaluation import Example, Table
 from kmmft.models import TokenClassifier
 
 from .described_shapes import write_described_shapes
-from .images import image_encoder, mirroring, reads_images, without_images
-from .records import all_records, open_records
+from .images import (
+    image_encoder,
+    mirroring,
+    readable_records,
+    reads_images,
+    without_images,
+)
+from .records import open_records
 from .settings import Config
 
 # Rows of the table of results, by the prefix of their metrics.
@@ -98,7 +104,7 @@ class Sentences:
     @classmethod
     def read(cls, config: Config, source: kmmft.data.RecordSource, split: str):
         names = source.features["tags"].feature.names
-        records = all_records(config, source, split)
+        records = readable_records(config, source, split)
         with_images = reads_images(config, source)
         return cls(
             [record["id"] for record in records],

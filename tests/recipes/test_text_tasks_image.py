@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kmmft
+import tfrecords_tools
 from kmmft.data.colored_shapes import COLORS, SHAPES, TIMES
 from kmmft.data.template_texts import FIRST_NAMES
 from recipes import text_tasks
@@ -126,15 +127,14 @@ def write_rated(folder):
     return folder / "rated.csv"
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_numbers_of_texts_with_pictures(tmp_path, pairs):
+def test_numbers_of_pairs_with_pictures(tmp_path):
     config = dataclasses.replace(
         SMOKE,
         task="regress",
         files=str(write_rated(tmp_path)),
         image_column="image",
         text_column="a",
-        text_pair_column="b" if pairs else "",
+        text_pair_column="b",
         split_column="split",
         output_dir=str(tmp_path / "run"),
         hidden_dim=8,
@@ -150,12 +150,28 @@ def test_numbers_of_texts_with_pictures(tmp_path, pairs):
     assert model(inputs).shape == (4, 1) and numbers.dtype == tf.float32
     records = kmmft.data.first_records(source, "test", 2)
     values = model.classify(classifying.raw_columns(model, records))["values"]
-    test = classifying.build_data(config, source, "test", model)
-    np.testing.assert_allclose(values, model.predict(test, verbose=0), atol=1e-5)
+    inputs, _ = next(iter(classifying.build_data(config, source, "test", model)))
+    np.testing.assert_allclose(values, model(inputs), atol=1e-5)
     blind = dataclasses.replace(config, use_image=False)
     model = classifying.build_model(blind, source, np.array([2.0, 4.0]))
     inputs, _ = next(iter(classifying.build_data(blind, source, "test", model)))
     assert "image" not in inputs and model.fusion is None
+
+
+def test_images_that_cannot_be_decoded_are_named(tmp_path):
+    features = kmmft.data.schema.tagged(["O", "B-X"], image=True)
+    png = tf.io.encode_png(tf.zeros((4, 4, 3), tf.uint8)).numpy()
+    with tfrecords_tools.DatasetWriter(tmp_path, "tagged", features) as writer:
+        for name, image in {"good": png, "bad": png[:-20]}.items():
+            record = {"id": name, "words": ["a"], "tags": [1], "image": image}
+            writer.write("test", record)
+    source = kmmft.data.open_source(tmp_path / "tagged/1.0.0")
+    with pytest.raises(ValueError, match=r"1 of 2, the first: The image 'bad' cannot"):
+        tagging.Sentences.read(SMOKE, source, "test")
+    some = dataclasses.replace(SMOKE, max_bad_fraction=0.5)
+    assert tagging.Sentences.read(some, source, "test").ids == ["good"]
+    blind = dataclasses.replace(SMOKE, use_image=False)
+    assert tagging.Sentences.read(blind, source, "test").ids == ["good", "bad"]
 
 
 @pytest.mark.parametrize(
