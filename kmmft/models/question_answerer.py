@@ -12,6 +12,7 @@ from kmmft.models.answer_spans import answer_places, best_spans, choose_windows
 from kmmft.models.context_windows import ContextWindows
 from kmmft.models.graph_cache import GraphCache
 from kmmft.models.raw_inputs import RawInputs
+from kmmft.models.raw_rows import check_batch_size, check_rows
 from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.training import DistributedTraining
 from kmmft.training.restored_compile import RestoredCompile
@@ -225,13 +226,11 @@ class QuestionAnswerer(
             dict of arrays, as `serve`; texts are `str`.
 
         Raises:
-            ValueError: If there is no question, or their numbers differ.
+            ValueError: If there is no question, their numbers differ, or they are no
+                lists.
         """
-        if not len(questions) or len(questions) != len(contexts):
-            raise ValueError(
-                "There must be a question, and a context for each. Received: "
-                f"{len(questions)} questions and {len(contexts)} contexts."
-            )
+        check_rows({"question": questions, "context": contexts})
+        check_batch_size(batch_size)
         run = self._in_graph("answer", self.serve)
         parts = []
         for first in range(0, len(questions), batch_size):

@@ -27,7 +27,7 @@ def in_batches(
         ValueError: If the sequences are none, are of unequal length or empty, the
             batch size is no whole number from 1, or a file cannot be decoded.
     """
-    _check_rows(raw)
+    check_rows(raw)
     check_batch_size(batch_size)
     rows = {name: _column(name, values) for name, values in raw.items()}
     dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
@@ -86,7 +86,12 @@ def _check_decodes(name, number, row, decode, error) -> None:
         ) from error
 
 
-def _check_rows(raw: Mapping[str, Sequence]) -> None:
+def check_rows(raw: Mapping[str, Sequence]) -> None:
+    """Raises unless each name has a sequence, all of one length.
+
+    Raises:
+        ValueError: If one is a single text, they differ in length, or are empty.
+    """
     single = [name for name, values in raw.items() if isinstance(values, str | bytes)]
     if single:
         raise ValueError(

@@ -16,6 +16,7 @@ from kmmft.models.image_beside import (
     read_words,
     text_and_image,
 )
+from kmmft.models.raw_rows import check_batch_size
 from kmmft.models.served_rows import ServedFunction, ServedRows
 from kmmft.models.word_batches import WordBatches
 from kmmft.models.word_training import WordTraining
@@ -117,9 +118,15 @@ class TokenClassifier(WordBatches, GraphCache, ImageBeside, WordTraining, keras.
             As many tags as words for each sentence.
 
         Raises:
-            ValueError: If there is no sentence, a word is empty, or images are missing
-                or too many.
+            ValueError: If there is no sentence, one is not split into words, a word is
+                empty, or images are missing or too many.
         """
+        whole = [text for text in [sentences, *sentences] if isinstance(text, str)]
+        if whole:
+            raise ValueError(
+                "Sentences must be split into words. Received: the text "
+                f"{whole[0]!r:.60}. Give a list of words for each."
+            )
         sentences = [list(words) for words in sentences]
         if not sentences or any("" in words for words in sentences):
             raise ValueError(
@@ -128,6 +135,7 @@ class TokenClassifier(WordBatches, GraphCache, ImageBeside, WordTraining, keras.
                 "an empty word."
             )
         check_equally_many(images, len(sentences), "sentences")
+        check_batch_size(batch_size)
         run = self._in_graph("tag", self.tag_words)
         found = []
         for start in range(0, len(sentences), batch_size):

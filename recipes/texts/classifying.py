@@ -30,13 +30,10 @@ TITLES = {
 def open_data(config: Config) -> kmmft.data.RecordSource:
     """Opens the data, after building them from the file."""
     config.check_data()
-    if config.data:
-        source = kmmft.data.open_source(config.data)
-    else:
-        directory = config.data_folder / "texts/1.0.0"
-        if not directory.exists():
-            build_records(config)
-        source = kmmft.data.open_source(directory)
+    directory = config.data or config.data_folder / "texts/1.0.0"
+    if not (config.data or directory.exists()):
+        build_records(config)
+    source = kmmft.data.open_source(directory)
     schema = "rated" if config.task == "regress" else "labelled"
     label = dict(source.features.items()).get("label")
     has_names = getattr(label, "names", None) is not None
@@ -296,7 +293,6 @@ def result_table(metrics: dict[str, float]) -> Table:
     ]
     if "test/mae" in metrics:
         rows = [
-            [x if isinstance(x, str) or x is None else f"{x:.3f}" for x in row]
-            for row in rows
+            [f"{x:.3f}" if isinstance(x, float) else x for x in row] for row in rows
         ]
     return Table("Test split", ["", *columns.values()], rows, highlight=1)

@@ -164,8 +164,10 @@ def test_saved_and_served_model_answer_alike(model, tmp_path):
 
 
 def test_bad_arguments(model):
-    with pytest.raises(ValueError, match="1 questions and 0 contexts"):
+    with pytest.raises(ValueError, match=r"same number.*'question': 1, 'context': 0"):
         model.answer(["a"], [])
+    with pytest.raises(ValueError, match=r"one string for \['question', 'context'\]"):
+        model.answer("red", "dog")
     with pytest.raises(ValueError, match="less than 9, what a window holds"):
         QuestionAnswerer(model.encoder, max_question_tokens=9)
     with pytest.raises(ValueError, match="from 0 to 1"):

@@ -122,6 +122,10 @@ def test_bad_arguments(model):
         TokenClassifier(model.encoder, ["O", "O"])
     with pytest.raises(ValueError, match="2 sentences, 1 with an empty word"):
         model.tag([["a"], [""]])
+    # Each letter would be a word.
+    for texts in (["a red cat"], "a red cat"):
+        with pytest.raises(ValueError, match=r"split into words.*text 'a red cat'"):
+            model.tag(texts)
     encoder = kmmft.encoders.TextEncoder(model.encoder.backbone, None, 8)
     with pytest.raises(ValueError, match="tokenizer=None"):
         TokenClassifier(encoder, TAGS)
