@@ -10,7 +10,13 @@ import tfrecords_tools
 from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
-from .images import image_encoder, mirroring, readable_records, reads_images
+from .images import (
+    image_encoder,
+    image_fusion,
+    mirroring,
+    readable_records,
+    reads_images,
+)
 from .settings import Config
 
 # Columns of the made-up texts by task: text, and class or number.
@@ -130,12 +136,7 @@ def build_model(
     encoders, fusion = {"text": encoder}, None
     if reads_images(config, source):
         encoders["image"] = image_encoder(config, source)
-        fusion = kmmft.layers.CrossAttentionFusion(
-            config.hidden_dim,
-            query="text",
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-        )
+        fusion = image_fusion(config)
     regress = config.task == "regress"
     model = FusionClassifier(
         encoders,

@@ -33,6 +33,16 @@ def image_encoder(
     return encoder
 
 
+def image_fusion(config: Config) -> kmmft.layers.CrossAttentionFusion:
+    """Where the text's tokens attend to the image's, for one answer a text."""
+    return kmmft.layers.CrossAttentionFusion(
+        config.hidden_dim,
+        query="text",
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+    )
+
+
 def mirroring(config: Config, source: kmmft.data.RecordSource) -> Callable | None:
     """The `augment` of training data: a mirror at random, if it is asked for."""
     if not (config.horizontal_flip and reads_images(config, source)):

@@ -47,14 +47,22 @@ def open_data(config: Config) -> kmmft.data.RecordSource:
 
 
 def build_records(
-    config: Config, files: list[str], output_dir: pathlib.Path, name: str
+    config: Config,
+    files: list[str],
+    output_dir: pathlib.Path,
+    name: str,
+    options: tfrecords_tools.BuildOptions,
 ) -> None:
     """Builds the data from the files, or from what is drawn."""
     folder = config.image_folder or None
     if config.files == "shapes":
         files, folder = write_described_shapes(output_dir / "files")
     tfrecords_tools.build_conll(
-        files=files, output_dir=output_dir, name=name, image_folder=folder
+        files=files,
+        output_dir=output_dir,
+        name=name,
+        image_folder=folder,
+        options=options,
     )
 
 

@@ -71,7 +71,8 @@ def run(folder, **changes):
 @pytest.mark.slow
 @pytest.mark.usefixtures("plain_export")
 def test_words_are_tagged_by_the_picture(tmp_path):
-    metrics = run(tmp_path, num_heads=2, epochs=3, learning_rate=5e-3)
+    changes = {"num_layers": 1, "num_heads": 2, "learning_rate": 5e-3}
+    metrics = run(tmp_path, epochs=5, **changes)
     blind = max(metrics["grey_images/entity_f1"], metrics["images_of_others/entity_f1"])
     # Who tags all three shapes of a sentence reaches 0.5.
     assert metrics["test/entity_f1"] > 0.7 > 0.5 > blind
