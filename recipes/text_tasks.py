@@ -67,8 +67,8 @@ PRESETS = {
         train_image_encoder=False,
         image_size=64,
         sequence_length=28,
+        num_layers=1,
         epochs=8,
-        patience=8,
         learning_rate=1e-3,
     ),
     "smoke_write": dataclasses.replace(

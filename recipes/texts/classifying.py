@@ -10,13 +10,7 @@ import tfrecords_tools
 from kmmft.evaluation import Table
 from kmmft.models import FusionClassifier
 
-from .images import (
-    image_encoder,
-    image_fusion,
-    mirroring,
-    readable_records,
-    reads_images,
-)
+from . import images
 from .settings import Config
 
 # Columns of the made-up texts by task: text, and class or number.
@@ -118,7 +112,7 @@ def build_data(
         source,
         split=split,
         preprocess=lambda record: model.decode_record({n: record[n] for n in names}),
-        augment=mirroring(config, source),
+        augment=images.mirroring(config, source),
         batch_preprocess=prepare,
         **config.reading_from(start_step, input_context),
     )
@@ -134,9 +128,9 @@ def build_model(
     )
     encoder.trainable = config.train_text_encoder
     encoders, fusion = {"text": encoder}, None
-    if reads_images(config, source):
-        encoders["image"] = image_encoder(config, source)
-        fusion = image_fusion(config)
+    if images.reads_images(config, source):
+        encoders["image"] = images.image_encoder(config, source)
+        fusion = images.image_fusion(config)
     regress = config.task == "regress"
     model = FusionClassifier(
         encoders,
@@ -234,7 +228,7 @@ def finish_classes(config, run, model, source, metrics) -> dict[str, float]:
 
 def finish_numbers(config, run, model, source, metrics) -> dict[str, float]:
     """Tests, exports and reports a regression."""
-    records = readable_records(config, source, "test")
+    records = images.readable_records(config, source, "test")
     raw = raw_columns(model, records)
     predicted = model.classify(raw, config.batch_size)["values"][:, 0]
     targets = np.array([record["label"] for record in records])
