@@ -64,6 +64,7 @@ def test_half_precision_trains_as_whole_precision(trained, policy):
     assert len(np.unique(model.encode(IMAGES))) > 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path):
     """Codes, their averages and the discriminator with its optimizer go on, too."""
 
