@@ -11,10 +11,16 @@ import numpy as np
 import sentencepiece
 import torch
 import transformers
-from make_pali_gemma_golden import QUESTIONS, sentence_pieces, write_checkpoint
+from make_pali_gemma_golden import (
+    QUESTIONS,
+    sentence_pieces,
+    vision,
+    write_checkpoint,
+    write_outputs,
+)
 
 HERE = pathlib.Path(__file__).parent / "gemma3"
-SIZE, IMAGE_TOKENS, WRITTEN, WORDS = 16, 16, 6, 40
+SIZE, IMAGE_TOKENS, WORDS = 16, 16, 40
 IMAGE, END = "<img>", "<end_of_turn>"
 TURN = (
     "<start_of_turn>user\n\n\n<start_of_image>{}<end_of_image>\n\n"
@@ -34,14 +40,6 @@ PIXELS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 /
 
 
 def gemma3(image_id: int) -> transformers.PreTrainedModel:
-    vision = transformers.SiglipVisionConfig(
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=SIZE,
-        patch_size=1,
-    )
     text = transformers.Gemma3TextConfig(
         hidden_size=8,
         intermediate_size=16,
@@ -65,7 +63,7 @@ def gemma3(image_id: int) -> transformers.PreTrainedModel:
         vocab_size=WORDS,
     )
     config = transformers.Gemma3Config(
-        vision_config=vision,
+        vision_config=vision(SIZE, patch=1),
         text_config=text,
         image_token_index=image_id,
         mm_tokens_per_image=IMAGE_TOKENS,
@@ -93,27 +91,14 @@ def main() -> None:
         for question in QUESTIONS
     ]
     longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    pixels = torch.tensor(images / 127.5 - 1, dtype=torch.float32)
-    written = model.generate(
-        input_ids=ids,
-        pixel_values=pixels.permute(0, 3, 1, 2),
-        attention_mask=(ids != 0).long(),
-        token_type_ids=(ids == image_id).long(),
-        max_new_tokens=WRITTEN,
-        do_sample=False,
+    padded = [[0] * (longest - len(row)) + row for row in rows]
+    tokens, logits = write_outputs(
+        HERE,
+        model,
+        padded,
+        images,
+        token_type_ids=(torch.tensor(padded) == image_id).long(),
         eos_token_id=end_id,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
-    tokens = written.sequences[:, ids.shape[1] :].numpy()
-    logits = torch.stack(written.logits, 1).numpy()
-    np.savez(
-        HERE / "outputs.npz",
-        image=images,
-        question=np.array(QUESTIONS),
-        tokens=tokens.astype("int32"),
-        logits=logits,
     )
     print(rows, tokens.tolist(), np.abs(logits).max())
 

@@ -50,16 +50,19 @@ def sentence_pieces(symbols: list[str], size: int) -> bytes:
     return model.getvalue()
 
 
-def pali_gemma() -> transformers.PreTrainedModel:
-    vision = transformers.SiglipVisionConfig(
+def vision(size: int, patch: int, **options) -> transformers.SiglipVisionConfig:
+    return transformers.SiglipVisionConfig(
         hidden_size=8,
         intermediate_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
-        image_size=SIZE,
-        patch_size=PATCH,
-        projection_dim=8,
+        image_size=size,
+        patch_size=patch,
+        **options,
     )
+
+
+def pali_gemma() -> transformers.PreTrainedModel:
     text = transformers.GemmaConfig(
         hidden_size=8,
         intermediate_size=16,
@@ -72,7 +75,7 @@ def pali_gemma() -> transformers.PreTrainedModel:
         vocab_size=IMAGE_ID + 8,
     )
     config = transformers.PaliGemmaConfig(
-        vision_config=vision,
+        vision_config=vision(SIZE, PATCH, projection_dim=8),
         text_config=text,
         image_token_index=IMAGE_ID,
         projection_dim=8,
@@ -100,6 +103,39 @@ def write_checkpoint(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def write_outputs(
+    folder: pathlib.Path,
+    model: transformers.PreTrainedModel,
+    rows: list[list[int]],
+    images: np.ndarray,
+    words: int | None = None,
+    **options,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keeps what a model writes greedily, and the logits of the first `words` words."""
+    ids = torch.tensor(rows)
+    pixels = torch.tensor(images / 127.5 - 1, dtype=torch.float32)
+    written = model.generate(
+        input_ids=ids,
+        pixel_values=pixels.permute(0, 3, 1, 2),
+        attention_mask=(ids != 0).long(),
+        max_new_tokens=WRITTEN,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+    tokens = written.sequences[:, ids.shape[1] :].numpy()
+    logits = torch.stack(written.logits, 1)[:, :, :words].numpy()
+    np.savez(
+        folder / "outputs.npz",
+        image=images,
+        question=np.array(QUESTIONS),
+        tokens=tokens.astype("int32"),
+        logits=logits,
+    )
+    return tokens, logits
+
+
 def main() -> None:
     torch.manual_seed(4)
     HERE.mkdir(exist_ok=True)
@@ -118,27 +154,14 @@ def main() -> None:
     # As its processor does: padding before everything else, and token types.
     rows = [[IMAGE_ID] * IMAGE_TOKENS + prompt for prompt in prompts]
     rows = [[0] * (longest + IMAGE_TOKENS - len(row)) + row for row in rows]
-    ids = torch.tensor(rows)
-    pixels = torch.tensor(images / 127.5 - 1, dtype=torch.float32)
-    written = model.generate(
-        input_ids=ids,
-        pixel_values=pixels.permute(0, 3, 1, 2),
-        attention_mask=(ids != 0).long(),
-        token_type_ids=torch.zeros_like(ids),
-        max_new_tokens=WRITTEN,
-        do_sample=False,
+    tokens, logits = write_outputs(
+        HERE,
+        model,
+        rows,
+        images,
+        token_type_ids=torch.zeros_like(torch.tensor(rows)),
         suppress_tokens=list(range(IMAGE_ID, IMAGE_ID + 8)),
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
-    tokens = written.sequences[:, ids.shape[1] :].numpy()
-    logits = torch.stack(written.logits, 1)[:, :, :IMAGE_ID].numpy()
-    np.savez(
-        HERE / "outputs.npz",
-        image=images,
-        question=np.array(QUESTIONS),
-        tokens=tokens.astype("int32"),
-        logits=logits,
+        words=IMAGE_ID,
     )
     print(prompts, tokens.tolist(), np.abs(logits).max())
 
